@@ -1,0 +1,19 @@
+"""The workloads, one file each: what is asked of an engine. Knows no engine.
+
+A file says what goes in, what counts as the answer, how one call is timed, how far the answer may be from the
+reference, and what the machine would need at least.
+
+A workload called NAME is `workloads/NAME.py` with
+
+    CASES            name -> what it is, in the order of the tables
+    MEASURES         what `measure` returns: name -> a line for the table's heading
+    CHECKS           what `check` returns for the table: name -> a line for the column's heading
+    EXPLAINED        paragraphs for the report: what the checks and the limits mean
+    inputs(config) -> {case: inputs}                    the same on every machine
+    measure(call, inputs) -> (answer, {measure: value}) one timed call
+    check(reference, answers) -> {check: value}         both {case: answer}; higher is worse unless the heading says so
+    wrong(checks) -> bool                               so far off that its speed means nothing
+    limits(config, inputs, machine) -> {measure: {bound: value}}
+
+and, in every engine that takes part, the functions `prepare_NAME` and `load_NAME` (see `engines/__init__.py`).
+"""

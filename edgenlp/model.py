@@ -1,0 +1,64 @@
+"""An opened bundle: its tokenizer and its graphs, loaded once and shared by tasks. Knows no task."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from edgenlp.bundle import Bundle, open_bundle
+from edgenlp.encode import Encoder
+from edgenlp.errors import InputError
+from edgenlp.session import PRESETS, Session
+from edgenlp.tokens import Tokens
+
+__all__ = ["Model", "open_model"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a task runs on.
+
+    Attributes:
+        bundle: The facts of `edgenlp.json`.
+        tokens: Text to ids and back.
+        encoder: Ids to arrays.
+        threads: Threads that one call uses.
+    """
+
+    bundle: Bundle
+    tokens: Tokens
+    encoder: Encoder
+    threads: int
+
+
+def open_model(
+    folder: str | os.PathLike[str], *, threads: int | None = None, preset: str = "balanced", verify: bool = True
+) -> Model:
+    """Load a bundle.
+
+    Args:
+        folder: The bundle.
+        threads: Threads per call; None for what the preset says, by default all that the container grants.
+        preset: "balanced", "latency", "throughput" or "battery" (`edgenlp.session.PRESETS`).
+        verify: Compare every file with its recorded hash, on a thread of its own while the graph loads.
+
+    Raises:
+        BundleError: The folder is not a bundle that this version can open, or was altered.
+        InputError: No such preset, or an impossible number of threads.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024):
+        raise InputError(f"threads must be a number from 1 to 1024, found {threads!r}")
+    chosen = PRESETS[preset]
+    bundle = open_bundle(folder)
+    with ThreadPoolExecutor(1) as pool:
+        hashes = pool.submit(bundle.check_hashes) if verify else None
+        try:
+            tokens = Tokens(bundle.path(bundle.tokenizer.file), bundle.tokenizer)
+            graph = bundle.path(bundle.graphs["encoder"])
+            session = Session(graph, threads=threads or chosen.threads, spinning=chosen.spinning)
+            encoder = Encoder(session, window=bundle.window, tokens=chosen.tokens)
+        finally:  # an altered file explains a failure to load better than the loader does
+            if hashes:
+                hashes.result()
+    return Model(bundle, tokens, encoder, session.threads)

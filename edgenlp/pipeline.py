@@ -1,0 +1,91 @@
+"""The door: open a bundle, look the task up, return the callable. Knows which tasks there are, and nothing of what they do."""
+
+import difflib
+import os
+from typing import Any
+
+from edgenlp.defaults import default_for, find
+from edgenlp.errors import BundleError, InputError
+from edgenlp.model import Model, open_model
+from edgenlp.tasks import ALIASES, TASKS, Task
+from edgenlp.tasks.task import check_options
+
+__all__ = ["pipeline", "task_named"]
+
+# Arguments of transformers' pipeline() that have no meaning here, and what to do instead.
+_FOREIGN = {
+    "device": "edgenlp runs on the CPU: leave it out",
+    "device_map": "edgenlp runs on the CPU: leave it out",
+    "dtype": "the precision is chosen at export: edgenlp export --precision",
+    "framework": "edgenlp needs no framework: leave it out",
+    "num_workers": "use threads=",
+    "revision": "a bundle is one revision: leave it out",
+    "tokenizer": "the tokenizer is in the bundle: leave it out",
+    "torch_dtype": "the precision is chosen at export: edgenlp export --precision",
+    "trust_remote_code": "a bundle holds no code: leave it out",
+    "use_fast": "all tokenizers are fast: leave it out",
+}
+
+
+def pipeline(
+    task: str | None = None,
+    model: str | os.PathLike[str] | Model | None = None,
+    *,
+    threads: int | None = None,
+    preset: str = "balanced",
+    verify: bool = True,
+    **options: Any,
+) -> Any:
+    """Make a task ready to call, as transformers' `pipeline()` does.
+
+    Args:
+        task: "text-classification" ("sentiment-analysis"), "zero-shot-classification", "token-classification" ("ner"),
+            "question-answering", "fill-mask", "feature-extraction" or "sentence-similarity"; None for the foremost task of `model`.
+        model: Folder of a bundle, name of an installed one, or the `.model` of another pipeline, which is then shared; None for the
+            task's default.
+        threads: Threads per call; None for all that the container and the affinity mask grant.
+        preset: "balanced"; "latency" and "throughput" let idle threads spin; "battery" uses one thread.
+        verify: Compare the bundle's files with their recorded hashes.
+        **options: Defaults of the task's own options, as in transformers. An unknown one is an error.
+
+    Returns:
+        The task: a callable, a context manager, with `warmup()` and `close()`.
+
+    Raises:
+        InputError: No such task, preset or option.
+        BundleError: The model is not a bundle, or does not serve the task.
+    """
+    for name in options:
+        if name in _FOREIGN:
+            raise InputError(f"{name}= is transformers' and has no meaning here; {_FOREIGN[name]}")
+    if task is None and model is None:
+        raise InputError("name a task, a model, or both; tasks are " + ", ".join(TASKS))
+    name = task_named(task) if task is not None else None
+    if not isinstance(model, Model):
+        if model is None:
+            assert name is not None
+        folder = find(model) if model is not None else default_for(str(name))
+        if name is not None:
+            check_options(TASKS[name].__call__, options)
+        model = open_model(folder, threads=threads, preset=preset, verify=verify)
+    name = name or model.bundle.tasks[0]
+    if name not in model.bundle.tasks:
+        raise BundleError(
+            f"{model.bundle.folder} serves {', '.join(model.bundle.tasks)}, not {name}; give a model with the head for it"
+        )
+    check_options(TASKS[name].__call__, options)
+    return TASKS[name](model, options)
+
+
+def task_named(task: str) -> str:
+    """The task's own name, from that or an alias.
+
+    Raises:
+        InputError: There is no such task; the nearest one is named.
+    """
+    name = ALIASES.get(task, task) if isinstance(task, str) else task
+    if name in TASKS:
+        return name
+    near = difflib.get_close_matches(str(task), [*TASKS, *ALIASES], 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"tasks are {', '.join([*TASKS, *ALIASES])}"
+    raise InputError(f"there is no task {task!r}; {hint}")

@@ -1,0 +1,139 @@
+"""A graph file to arrays. The one room that imports `onnxruntime`; knows no text, no task and no cache.
+
+The graph is the contract: what it wants is read from its own input names, what it gives from its own output names and symbolic
+dimensions.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgenlp.errors import BundleError, DependencyError
+from edgenlp.threads import granted
+
+# onnxruntime 1.29 and later send telemetry unless told otherwise, before their first import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+_IMPORTED_BEFORE = "onnxruntime" in sys.modules
+
+import onnxruntime  # noqa: E402  # the switch above must come first
+
+if _IMPORTED_BEFORE:
+    onnxruntime.disable_telemetry_events()
+
+__all__ = ["PRESETS", "Preset", "Session", "check_runtime"]
+
+_FLOOR = (1, 31)  # the attention kernels of the graphs are younger than the operators' names
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a machine's time and power are spent.
+
+    Attributes:
+        threads: Threads per call; None for all that the container grants.
+        spinning: Whether threads wait for work by spinning: quicker by some microseconds a node, and a busy processor meanwhile.
+        tokens: Most tokens, padding included, that one batch holds: the bound on memory.
+    """
+
+    threads: int | None
+    spinning: bool
+    tokens: int
+
+
+PRESETS: Mapping[str, Preset] = {
+    "balanced": Preset(threads=None, spinning=False, tokens=2048),
+    "latency": Preset(threads=None, spinning=True, tokens=2048),
+    "throughput": Preset(threads=None, spinning=True, tokens=8192),
+    "battery": Preset(threads=1, spinning=False, tokens=1024),
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph: `shape` holds numbers and the names of symbolic dimensions."""
+
+    name: str
+    dtype: Any
+    shape: tuple[int | str | None, ...]
+
+
+class Session:
+    """A loaded graph; `run` may be called from many threads at once.
+
+    Args:
+        file: The `.onnx` file; its weights lie beside it.
+        threads: Threads per call; None for all that the container grants.
+        spinning: See `Preset`.
+
+    Raises:
+        BundleError: onnxruntime cannot load the graph.
+        DependencyError: The installed onnxruntime is too old.
+    """
+
+    def __init__(self, file: Path, *, threads: int | None = None, spinning: bool = False) -> None:
+        check_runtime()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what goes wrong is raised, not printed
+        options.intra_op_num_threads = threads or granted()
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # shapes differ from call to call: a pattern per shape would only pile up
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        # On x86 processors without VNNI, products of u8 and s8 saturate in 16 bits; this makes onnxruntime choose exact kernels there.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001  # onnxruntime's exceptions share no base but Exception
+            raise BundleError(
+                f"onnxruntime {onnxruntime.__version__} cannot load {file}: {_first_line(error)}; export the bundle again,"
+                " or upgrade onnxruntime"
+            ) from error
+        self.threads = options.intra_op_num_threads
+        self.inputs = {item.name: _tensor(item) for item in self._session.get_inputs()}
+        self.outputs = {item.name: _tensor(item) for item in self._session.get_outputs()}
+        self._names = list(self.outputs)
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The graph's outputs by name.
+
+        Args:
+            feed: Every input of the graph by name, of any integer or float type; more names than the graph wants are left out.
+
+        Raises:
+            BundleError: The graph wants an input that was not given, or fails.
+        """
+        if missing := [name for name in self.inputs if name not in feed]:
+            raise BundleError(f"the graph wants {', '.join(missing)}, which this task does not give; upgrade edgenlp")
+        arrays = {name: np.asarray(feed[name], dtype=item.dtype) for name, item in self.inputs.items()}
+        try:
+            results: Sequence[NDArray[Any]] = self._session.run(self._names, arrays)
+        except Exception as error:  # noqa: BLE001  # see above
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+            raise BundleError(f"onnxruntime failed on {shapes}: {_first_line(error)}") from error
+        return dict(zip(self._names, results, strict=True))
+
+
+def check_runtime() -> None:
+    """Raise `DependencyError` where onnxruntime is older than the graphs need."""
+    found = onnxruntime.__version__
+    if tuple(int(part) for part in found.split(".")[:2]) < _FLOOR:
+        floor = ".".join(map(str, _FLOOR))
+        raise DependencyError(f"onnxruntime {found} is too old, {floor} is needed: pip install 'onnxruntime>={floor}'")
+
+
+_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+
+
+def _tensor(item: Any) -> Tensor:
+    if item.type not in _DTYPES:
+        raise BundleError(f"the graph's {item.name} is a {item.type}, which no edgenlp writes; export the bundle again")
+    return Tensor(item.name, _DTYPES[item.type], tuple(item.shape))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

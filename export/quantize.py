@@ -1,0 +1,180 @@
+"""Numbers to fewer bits. Knows one matrix at a time: no graph, no architecture.
+
+`SCHEMES` has one row per precision that a user can ask for; `--keep PRECISION=PATTERN` gives single tensors another row. Every
+quantizer works through the rows of a matrix in slices, so that its working memory does not grow with the matrix.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgenlp.errors import ExportError, UnsupportedError
+
+__all__ = ["SCHEMES", "Policy", "Scheme", "block_size", "parse_keep", "quantize_blocks", "quantize_channels"]
+
+Floats = NDArray[np.float32]
+_SLICE = 1 << 20  # elements worked on at once
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One precision.
+
+    Attributes:
+        matrix: How the weights of linear layers are held: "float32", "float16", "channels" (int8, one scale per output channel,
+            activations quantized as they come), or "blocks" (weights only, one scale per block of inputs).
+        table: How embedding tables are held: "float32", "float16" or "blocks".
+        bits: Of "blocks", in matrices.
+        block: Inputs that share a scale, in matrices.
+        table_bits: Of "blocks", in tables.
+        tolerance: Largest relative error that an export may have: root mean square of the difference over that of the reference,
+            about its mean. Float precisions are held to an absolute 1e-4 times `tolerance` in place of it.
+    """
+
+    matrix: str
+    table: str
+    bits: int
+    block: int
+    table_bits: int
+    tolerance: float
+
+
+SCHEMES: Mapping[str, Scheme] = {
+    "fp32": Scheme("float32", "float32", 32, 0, 32, tolerance=1e-4),
+    "fp16": Scheme("float16", "float16", 16, 0, 16, tolerance=0.01),
+    "int8": Scheme("channels", "blocks", 8, 0, 8, tolerance=0.15),
+    "int8-block": Scheme("blocks", "blocks", 8, 32, 8, tolerance=0.10),
+    "int4": Scheme("blocks", "blocks", 4, 32, 4, tolerance=0.5),
+}
+TABLE_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which scheme each tensor gets.
+
+    Attributes:
+        precision: Name of the scheme of all tensors that no pattern names.
+        keep: (pattern, precision): the first pattern that matches a tensor's name wins, as in a shell ("*" any, "?" one character).
+    """
+
+    precision: str
+    keep: tuple[tuple[str, str], ...] = ()
+    used: set[str] = field(default_factory=set, compare=False)
+
+    def __call__(self, tensor: str) -> Scheme:
+        """The scheme of the tensor of this name."""
+        for pattern, precision in self.keep:
+            if fnmatchcase(tensor, pattern):
+                self.used.add(pattern)
+                return SCHEMES[precision]
+        return SCHEMES[self.precision]
+
+    def check_used(self) -> None:
+        """Raise `ExportError` where a pattern matched no tensor: it is a misspelling, not a wish."""
+        if unused := [pattern for pattern, _ in self.keep if pattern not in self.used]:
+            raise ExportError(f"no quantized tensor is named {unused[0]!r}; `edgenlp export --list-tensors SRC` prints the names")
+
+
+def parse_keep(items: tuple[str, ...] | list[str]) -> tuple[tuple[str, str], ...]:
+    """`PRECISION=PATTERN` texts as (pattern, precision).
+
+    Raises:
+        UnsupportedError: An item is not of that form, or its precision unknown.
+    """
+    parsed = []
+    for item in items:
+        precision, equals, pattern = item.partition("=")
+        if not equals or not pattern or precision not in SCHEMES:
+            raise UnsupportedError(
+                f"keep {item!r}: expected PRECISION=PATTERN with a precision of {', '.join(SCHEMES)}, as in fp32=*layer.0*"
+            )
+        parsed.append((pattern, precision))
+    return tuple(parsed)
+
+
+def quantize_channels(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Symmetric int8, one scale per output channel.
+
+    Args:
+        weight: [out, in].
+
+    Returns:
+        int8 [in, out], the layout of a matrix product's right side, and scales [out]: weight.T ≈ int8 * scales.
+    """
+    quantized = np.empty(weight.shape[::-1], np.int8)
+    scales = np.empty(len(weight), np.float32)
+    for part in _slices(weight):
+        values = np.asarray(weight[part], np.float32)
+        scales[part] = np.maximum(np.abs(values).max(axis=1), 1e-30) / 127
+        quantized[:, part] = np.rint(values / scales[part, None]).astype(np.int8).T
+    return quantized, scales
+
+
+def block_size(width: int, wanted: int) -> int:
+    """The block, at most `wanted`, for rows of `width` inputs: a power of two from 16 that divides them, else 16."""
+    while wanted > 16 and width % wanted:
+        wanted //= 2
+    return wanted
+
+
+def quantize_blocks(weight: Floats, bits: int, block: int) -> tuple[NDArray[np.uint8], Floats]:
+    """Symmetric blocks along the inputs, as `MatMulNBits` and `GatherBlockQuantized` of onnxruntime read them.
+
+    Args:
+        weight: [out, in]; the last block is filled with zeros.
+        bits: 4 or 8. 8 rounds to nearest. 4 tries scales about the one that fits the largest weight and keeps the one of least squared
+            error, then refits it by least squares (Σwq / Σq²).
+        block: Inputs per scale.
+
+    Returns:
+        uint8 [out, blocks, block * bits / 8], two 4-bit values to a byte, the lower first, each offset by 2^(bits-1); scales
+        [out, blocks].
+    """
+    rows, width = weight.shape
+    blocks = -(-width // block)
+    packed = np.empty((rows, blocks, block * bits // 8), np.uint8)
+    scales = np.empty((rows, blocks), np.float32)
+    quantizer = _nearest8 if bits == 8 else _searched4
+    for part in _slices(weight):
+        values = np.zeros((part.stop - part.start, blocks * block), np.float32)
+        values[:, :width] = weight[part]
+        levels, scales[part] = quantizer(values.reshape(-1, blocks, block))
+        packed[part] = levels if bits == 8 else levels[..., 0::2] | levels[..., 1::2] << 4
+    return packed, scales
+
+
+def _nearest8(values: Floats) -> tuple[NDArray[np.uint8], Floats]:
+    scale = np.maximum(np.abs(values).max(axis=-1), 1e-30) / np.float32(127)
+    return (np.rint(values / scale[..., None]) + 128).astype(np.uint8), scale
+
+
+def _searched4(values: Floats) -> tuple[NDArray[np.uint8], Floats]:
+    """Levels 0 … 15 (8 means 0) and scales, negative where the largest weight is positive: -8 reaches further than 7."""
+    largest = np.take_along_axis(values, np.abs(values).argmax(axis=-1, keepdims=True), -1)
+    fitted = np.where(largest == 0, 1e-30, largest) / np.float32(-8)
+    energy = np.full(values.shape[:-1], -1.0, np.float32)  # Σwq² / Σq², what the best refit explains of Σw²
+    levels = np.zeros(values.shape, np.float32)
+    scale = np.zeros(values.shape[:-1], np.float32)
+    for factor in (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, -8 / 7, -1.05, -0.95, -0.85):
+        trial = np.clip(np.rint(values / (fitted * np.float32(factor))), -8, 7)
+        product, square = (values * trial).sum(-1), (trial * trial).sum(-1)
+        explained = product * product / np.maximum(square, 1e-30)
+        better = explained > energy
+        energy = np.where(better, explained, energy)
+        scale = np.where(better, product / np.maximum(square, 1e-30), scale)
+        levels = np.where(better[..., None], trial, levels)
+    return (levels + 8).astype(np.uint8), scale
+
+
+def _slices(weight: NDArray[Any]) -> Iterator[slice]:
+    """Slices of rows of about `_SLICE` elements."""
+    step = max(1, _SLICE // max(1, weight.shape[1]))
+    for start in range(0, len(weight), step):
+        yield slice(start, min(start + step, len(weight)))
+
+
