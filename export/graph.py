@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edgenlp_export.quantize import TABLE_BLOCK, Policy, Scheme, block_size, quantize_blocks, quantize_channels
+from .quantize import TABLE_BLOCK, Policy, Scheme, block_size, quantize_blocks, quantize_channels
 
 __all__ = ["Graph", "Matrix", "Weights"]
 
@@ -70,6 +70,11 @@ class Graph:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._tensors: dict[str, onnx.TensorProto] = {}
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs declared so far."""
+        return tuple(item.name for item in self._inputs)
 
     def input(self, name: str, shape: Sequence[int | str], dtype: int = TensorProto.INT64) -> str:
         """Declare an input of the graph."""
@@ -127,15 +132,16 @@ class Graph:
 
     # Layers
 
-    def linear(self, x: str, matrices: Sequence[Matrix], name: str) -> str:
+    def linear(self, x: str, matrices: Sequence[Matrix], name: str, *, exact: bool = False) -> str:
         """x [..., in] times the transposed weights, side by side, plus biases: [..., sum of outs].
 
         Args:
             x: The input.
             matrices: Merged into one product; they share the scheme of the first.
-            name: Of the node; the constants are named after it, so that the same name means the same weights.
+            name: Of the node. The constants are named after the tensors, so that a layer used twice is stored once.
+            exact: Hold the weights in float32 unless a `--keep` pattern names them.
         """
-        scheme = self.policy(matrices[0][0])
+        scheme = self.policy(matrices[0][0], exact=exact)
         key = matrices[0][0] if len(matrices) == 1 else "+".join(matrix[0] for matrix in matrices)
         bias = None
         if any(matrix[2] is not None for matrix in matrices):

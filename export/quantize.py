@@ -66,13 +66,13 @@ class Policy:
     keep: tuple[tuple[str, str], ...] = ()
     used: set[str] = field(default_factory=set, compare=False)
 
-    def __call__(self, tensor: str) -> Scheme:
-        """The scheme of the tensor of this name."""
+    def __call__(self, tensor: str, *, exact: bool = False) -> Scheme:
+        """The scheme of the tensor of this name; "fp32" where it is to be `exact` and no pattern says otherwise."""
         for pattern, precision in self.keep:
             if fnmatchcase(tensor, pattern):
                 self.used.add(pattern)
                 return SCHEMES[precision]
-        return SCHEMES[self.precision]
+        return SCHEMES["fp32" if exact else self.precision]
 
     def check_used(self) -> None:
         """Raise `ExportError` where a pattern matched no tensor: it is a misspelling, not a wish."""

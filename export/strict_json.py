@@ -28,6 +28,16 @@ def read_object(file: Path, *, limit: int, unique: bool = False) -> dict[str, An
         return parse_object(stream.read(size), str(file), unique=unique)
 
 
+def read_list(file: Path, *, limit: int) -> list[Any]:
+    """Read a file that must hold one JSON list; the rest is as for `read_object`."""
+    if file.stat().st_size > limit:
+        raise CheckpointError(f"{file} is larger than {limit:,} bytes, which is more than such a file ever needs.")
+    found: list[Any] = parse_object(b'{"list":' + file.read_bytes() + b"}", str(file))["list"]
+    if not isinstance(found, list):
+        raise CheckpointError(f"{file} holds a JSON {type(found).__name__}, expected a list. Fetch the file again.")
+    return found
+
+
 def parse_object(text: bytes, where: str, *, unique: bool = False) -> dict[str, Any]:
     """Parse one JSON object in UTF-8; `where` names it in messages, `unique` is as in `read_object`.
 

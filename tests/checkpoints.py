@@ -5,13 +5,14 @@ tokenizer's files and, for a sentence-transformers folder, its extra files. Weig
 one and outputs are well spread: a wrong mask or a wrong activation function shows.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from checkpoint_tensors import Layer, MaskedHead, Names, Tensor, encoder, head_tensors, write_safetensors
+from checkpoint_architectures import ARCHITECTURES
+from checkpoint_tensors import Tensor, encoder, head_tensors, write_safetensors
+from tokenizer_folders import ALBERT, TOKENIZERS, byte_fallback, byte_level, unigram, word_piece, write_json
 
 __all__ = ["ARCHITECTURES", "ENTITIES", "HEADS", "NLI", "max_tokens", "write_checkpoint"]
 
@@ -26,7 +27,6 @@ HEADS = {
 NLI = ("contradiction", "neutral", "entailment")
 ENTITIES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 _LABELS = {"sequence_classification": NLI, "token_classification": ENTITIES}
-_DEFAULT_LABELS = ("LABEL_0", "LABEL_1")  # what transformers writes where nobody said
 _SIZES: dict[str, dict[str, int]] = {
     "small": {},
     "base": {
@@ -44,200 +44,180 @@ _DISTILBERT_KEYS = {
     "num_hidden_layers": "n_layers",
     "intermediate_size": "hidden_dim",
 }
+# Architecture to the class that its tokenizer_config.json names.
+_TOKENIZER_CLASSES = {
+    "bert": "BertTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "roberta": "RobertaTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+    "camembert": "CamembertTokenizer",
+    "electra": "ElectraTokenizer",
+    "albert": "AlbertTokenizer",
+    "mpnet": "MPNetTokenizer",
+}
+# Ids of each class's tokenizer, the ones that it adds by itself included.
+_VOCABULARY = {
+    "RobertaTokenizer": 1800,
+    "XLMRobertaTokenizer": 1502,
+    "CamembertTokenizer": 1505,
+    "AlbertTokenizer": 1502,
+    "LlamaTokenizer": 1702,
+}
+_WORDPIECE = 1800
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """One architecture.
+def write_checkpoint(
+    folder: Path,
+    architecture: str,
+    head: str,
+    *,
+    seed: int,
+    size: str = "small",
+    labels: Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    tokenizer: str | None = None,
+    tokenizer_config: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    shards: int = 1,
+    gain: float = 1.0,
+    tied: str = "absent",
+    position_ids: bool = False,
+    stored_layers: Sequence[int] | None = None,
+    pruned_heads: Mapping[str, Sequence[int]] | None = None,
+    ffn_widths: Sequence[int] | None = None,
+    pooling: Mapping[str, Any] | None = None,
+    normalize: bool = False,
+    prompts: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a checkpoint into `folder`, made if need be.
 
-    Attributes:
-        name: Stem of the class names ("Bert" in "BertForMaskedLM").
-        names: Module paths of its weights.
-        config: The small default `config.json`, without labels and vocabulary.
-        tokenizer: The kind of tokenizer that such checkpoints carry.
-        offset: Number of the first position (RoBERTa and MPNet count from padding_idx + 1).
+    Every argument is plain JSON, so that a golden answer can say which checkpoint it belongs to.
+
+    Args:
+        folder: Where the files go.
+        architecture: One of `ARCHITECTURES`.
+        head: One of `HEADS`.
+        seed: Seeds the weights.
+        size: "small", or "base" for the real size of bert-base.
+        labels: Names of the labels; None for NLI's, or for those of entities.
+        config: Changes of `config.json`; a key with the value None is taken out.
+        tokenizer: Class of the tokenizer, where it is another than the architecture's own.
+        tokenizer_config: Changes of `tokenizer_config.json`.
+        dtype: How weights are stored: "float32", "float16", "bfloat16".
+        shards: Number of weight files.
+        gain: Standard deviation of a matrix times the root of its columns.
+        tied: The masked LM's decoder: "absent", "copied" or "untied".
+        position_ids: Store the buffer of positions, as old versions did.
+        stored_layers: Numbers of the layers in the weights, where they are not those of the config.
+        pruned_heads: Layer to the heads that were cut out.
+        ffn_widths: Inner width of each layer.
+        pooling: `1_Pooling/config.json` of a sentence-transformers folder, beside the width.
+        normalize: Add the sentence-transformers module `2_Normalize`.
+        prompts: Prompts of a sentence-transformers folder.
+
+    Returns:
+        `folder`.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = ARCHITECTURES[architecture]
+    tokenizer_class = tokenizer or _TOKENIZER_CLASSES[architecture]
+    names = labels or _LABELS.get(head, ())
+    facts = _config(architecture, head, size, names, {"torch_dtype": dtype, **(config or {})})
+    facts.setdefault("vocab_size", _VOCABULARY.get(tokenizer_class, _WORDPIECE))
+    if pruned_heads:
+        facts["pruned_heads"] = {layer: list(heads) for layer, heads in pruned_heads.items()}
+    if tied == "untied":
+        facts["tie_word_embeddings"] = False
 
-    name: str
-    names: Names
-    config: Mapping[str, Any]
-    tokenizer: str
-    offset: int = 0
+    bare = head in ("encoder", "sentence_transformer")
+    tensors = encoder(
+        kind.names,
+        facts,
+        pooler=bare or (kind.names.pools and head == "sequence_classification"),
+        stored_layers=stored_layers,
+        pruned_heads={int(layer): heads for layer, heads in (pruned_heads or {}).items()},
+        ffn_widths=ffn_widths,
+    )
+    if position_ids:
+        tensors.append(Tensor("embeddings.position_ids", (1, int(facts["max_position_embeddings"])), "range"))
+    if not bare:
+        tensors = [replace(tensor, name=f"{kind.names.prefix}.{tensor.name}") for tensor in tensors]
+        tensors += head_tensors(kind.names, facts, head, labels=len(names), tied=tied)
+    write_safetensors(folder, tensors, seed=seed, gain=gain, dtype=dtype, shards=shards)
+    write_json(folder / "config.json", facts)
+    _write_tokenizer(folder, tokenizer_class, max_tokens(architecture, facts), tokenizer_config or {})
+    if head == "sentence_transformer":
+        width = int(facts.get("hidden_size", facts.get("dim")))
+        _write_modules(folder, width, max_tokens(architecture, facts), pooling or {}, normalize, prompts)
+    return folder
 
 
-def _bert_config(**changes: Any) -> dict[str, Any]:
-    return {
-        "attention_probs_dropout_prob": 0.1,
-        "classifier_dropout": None,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "hidden_size": 32,
-        "initializer_range": 0.02,
-        "intermediate_size": 64,
-        "layer_norm_eps": 1e-12,
-        "max_position_embeddings": 64,
-        "num_attention_heads": 4,
-        "num_hidden_layers": 2,
-        "pad_token_id": 0,
-        "position_embedding_type": "absolute",
-        "type_vocab_size": 2,
-        "use_cache": True,
-    } | changes
+def max_tokens(architecture: str, config: Mapping[str, Any]) -> int:
+    """Most tokens that the positions in `config` allow."""
+    return int(config["max_position_embeddings"]) - ARCHITECTURES[architecture].offset
 
 
-def _roberta_config(**changes: Any) -> dict[str, Any]:
-    special = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
-    shape = {"layer_norm_eps": 1e-5, "max_position_embeddings": 66, "type_vocab_size": 1}
-    return _bert_config(**special | shape | changes)
+def _config(
+    architecture: str, head: str, size: str, labels: Sequence[str], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    kind = ARCHITECTURES[architecture]
+    facts: dict[str, Any] = {
+        "architectures": [kind.name + HEADS[head]],
+        "model_type": architecture,
+        "transformers_version": "4.57.6",
+        **kind.config,
+    }
+    if labels:
+        facts["id2label"] = {str(number): label for number, label in enumerate(labels)}
+        facts["label2id"] = {label: number for number, label in enumerate(labels)}
+    for key, value in {**_SIZES[size], **changes}.items():
+        own = _DISTILBERT_KEYS.get(key, key) if architecture == "distilbert" else key
+        facts[own] = value
+    return {key: value for key, value in facts.items() if value is not None}
 
 
-_BERT_LAYER = Layer(
-    path="encoder.layer.{}.",
-    query="attention.self.query",
-    key="attention.self.key",
-    value="attention.self.value",
-    out="attention.output.dense",
-    norm1="attention.output.LayerNorm",
-    up="intermediate.dense",
-    down="output.dense",
-    norm2="output.LayerNorm",
-)
-_BERT = Names(
-    prefix="bert",
-    layer=_BERT_LAYER,
-    masked=MaskedHead(
-        dense="cls.predictions.transform.dense",
-        norm="cls.predictions.transform.LayerNorm",
-        decoder="cls.predictions.decoder",
-        bias="cls.predictions.bias",
-    ),
-    pooler="pooler.dense",
-    projection=None,
-    classifier=("", "classifier"),
-    pools=True,
-)
-_ROBERTA = Names(
-    prefix="roberta",
-    layer=_BERT_LAYER,
-    masked=MaskedHead(
-        dense="lm_head.dense", norm="lm_head.layer_norm", decoder="lm_head.decoder", bias="lm_head.bias"
-    ),
-    pooler="pooler.dense",
-    projection=None,
-    classifier=("classifier.dense", "classifier.out_proj"),
-)
-_ELECTRA = replace(
-    _ROBERTA,
-    prefix="electra",
-    masked=MaskedHead(
-        dense="generator_predictions.dense",
-        norm="generator_predictions.LayerNorm",
-        decoder="generator_lm_head",
-        bias="generator_lm_head.bias",
-    ),
-    pooler=None,
-    projection="embeddings_project",
-)
-_DISTILBERT = Names(
-    prefix="distilbert",
-    layer=Layer(
-        path="transformer.layer.{}.",
-        query="attention.q_lin",
-        key="attention.k_lin",
-        value="attention.v_lin",
-        out="attention.out_lin",
-        norm1="sa_layer_norm",
-        up="ffn.lin1",
-        down="ffn.lin2",
-        norm2="output_layer_norm",
-    ),
-    masked=MaskedHead(
-        dense="vocab_transform", norm="vocab_layer_norm", decoder="vocab_projector", bias="vocab_projector.bias"
-    ),
-    pooler=None,
-    projection=None,
-    classifier=("pre_classifier", "classifier"),
-)
-_ALBERT = Names(
-    prefix="albert",
-    layer=Layer(
-        path="encoder.albert_layer_groups.{}.albert_layers.{}.",
-        query="attention.query",
-        key="attention.key",
-        value="attention.value",
-        out="attention.dense",
-        norm1="attention.LayerNorm",
-        up="ffn",
-        down="ffn_output",
-        norm2="full_layer_layer_norm",
-    ),
-    masked=MaskedHead(
-        dense="predictions.dense", norm="predictions.LayerNorm", decoder="predictions.decoder", bias="predictions.bias"
-    ),
-    pooler="pooler",
-    projection="encoder.embedding_hidden_mapping_in",
-    classifier=("", "classifier"),
-    pools=True,
-)
-_MPNET = replace(
-    _ROBERTA,
-    prefix="mpnet",
-    layer=Layer(
-        path="encoder.layer.{}.",
-        query="attention.attn.q",
-        key="attention.attn.k",
-        value="attention.attn.v",
-        out="attention.attn.o",
-        norm1="attention.LayerNorm",
-        up="intermediate.dense",
-        down="output.dense",
-        norm2="output.LayerNorm",
-    ),
-)
-_DISTILBERT_CONFIG = {
-    "activation": "gelu",
-    "attention_dropout": 0.1,
-    "dim": 32,
-    "dropout": 0.1,
-    "hidden_dim": 64,
-    "initializer_range": 0.02,
-    "max_position_embeddings": 64,
-    "n_heads": 4,
-    "n_layers": 2,
-    "pad_token_id": 0,
-    "qa_dropout": 0.1,
-    "seq_classif_dropout": 0.2,
-    "sinusoidal_pos_embds": False,
-}
-_ELECTRA_CONFIG = _bert_config(
-    embedding_size=16, summary_activation="gelu", summary_last_dropout=0.1, summary_type="first", summary_use_proj=True
-)
-_ALBERT_CONFIG = _bert_config(
-    attention_probs_dropout_prob=0,
-    bos_token_id=2,
-    classifier_dropout_prob=0.1,
-    embedding_size=16,
-    eos_token_id=3,
-    hidden_act="gelu_new",
-    hidden_dropout_prob=0,
-    inner_group_num=1,
-    num_hidden_groups=1,
-    num_hidden_layers=3,
-)
-_MPNET_CONFIG = {
-    key: value
-    for key, value in _roberta_config(relative_attention_num_buckets=32).items()
-    if key not in ("classifier_dropout", "position_embedding_type", "type_vocab_size", "use_cache")
-}
-ARCHITECTURES = {
-    "bert": Architecture("Bert", _BERT, _bert_config(), "wordpiece"),
-    "distilbert": Architecture("DistilBert", _DISTILBERT, _DISTILBERT_CONFIG, "wordpiece"),
-    "roberta": Architecture("Roberta", _ROBERTA, _roberta_config(), "bytelevel", offset=2),
-    "xlm-roberta": Architecture(
-        "XLMRoberta", _ROBERTA, _roberta_config(hidden_size=48, max_position_embeddings=130), "unigram", offset=2
-    ),
-    "camembert": Architecture("Camembert", _ROBERTA, _roberta_config(num_hidden_layers=3), "unigram", offset=2),
-    "electra": Architecture("Electra", _ELECTRA, _ELECTRA_CONFIG, "wordpiece"),
-    "albert": Architecture("Albert", _ALBERT, _ALBERT_CONFIG, "unigram"),
-    "mpnet": Architecture("MPNet", _MPNET, _MPNET_CONFIG, "wordpiece", offset=2),
-}
+def _write_tokenizer(folder: Path, name: str, length: int, changes: Mapping[str, Any]) -> None:
+    """The files of a tokenizer of class `name`."""
+    own: dict[str, Any] = {}
+    match name:
+        case "RobertaTokenizer":
+            byte_level(folder)
+        case "XLMRobertaTokenizer" | "CamembertTokenizer":
+            unigram(folder, "sentencepiece.bpe.model")
+        case "AlbertTokenizer":
+            unigram(folder, "spiece.model", ALBERT)
+        case "LlamaTokenizer":
+            byte_fallback(folder)
+            own = {"pad_token": "[PAD]", "mask_token": "<mask>", "legacy": False, "add_eos_token": True}
+        case "MPNetTokenizer":  # its special tokens lie where RoBERTa's do, since it counts positions as RoBERTa does
+            words = (TOKENIZERS / "wordpiece" / "vocab.txt").read_text("utf-8").split("\n")
+            lines = ["<s>", "<pad>", "</s>", "[UNK]", *words[5:-1], "<mask>", ""]
+            (folder / "vocab.txt").write_text("\n".join(lines), "utf-8")
+        case _:
+            word_piece(folder)
+    settings = {"tokenizer_class": name, "model_max_length": length, **own, **changes}
+    write_json(folder / "tokenizer_config.json", settings)
+
+
+def _write_modules(
+    folder: Path,
+    width: int,
+    length: int,
+    pooling: Mapping[str, Any],
+    normalize: bool,
+    prompts: Mapping[str, str] | None,
+) -> None:
+    """The files that sentence-transformers adds."""
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")][: 3 if normalize else 2]
+    rows = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate(modules)
+    ]
+    write_json(folder / "modules.json", rows)
+    for path, _ in modules[1:]:
+        (folder / path).mkdir(exist_ok=True)
+    modes = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": not pooling, "pooling_mode_max_tokens": False}
+    write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **modes, **pooling})
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
+    about = {"prompts": dict(prompts or {}), "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    write_json(folder / "config_sentence_transformers.json", about)

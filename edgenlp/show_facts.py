@@ -1,0 +1,142 @@
+"""What people see of a bundle, of the default models and of a measurement. Knows no answers, no files and no printing."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgenlp.bench import Report
+from edgenlp.bundle import Bundle
+from edgenlp.show import amount, cut, plain, seconds, table
+
+__all__ = ["default_models", "described", "exported", "measured"]
+
+_MOST_LABELS = 12
+
+
+def described(bundle: Bundle, *, default_for: Mapping[str, str], verified: bool, width: int) -> str:
+    """A bundle, fact by fact.
+
+    Args:
+        bundle: The facts.
+        default_for: Tasks that use it where no model is named, each with the reason.
+        verified: Whether its files were compared with their hashes just now.
+        width: Columns of the terminal.
+    """
+    source = bundle.source
+    rows = [
+        ("tasks", ", ".join(bundle.tasks)),
+        ("architecture", f"{source.architecture}, {_count(source.parameters)} parameters"),
+        ("precision", _precision(bundle)),
+        ("size", f"{amount(bundle.size)} in {len(bundle.files)} files" + (", all as exported" if verified else "")),
+        *(("" if number else "files", f"{name}  {amount(file.size)}") for number, (name, file) in enumerate(bundle.files.items())),
+        ("window", f"{bundle.window} tokens"),
+        ("vocabulary", _vocabulary(bundle)),
+        ("special", "  ".join(f"{role} {token} {number}" for role, (token, number) in bundle.tokenizer.special.items())),
+        ("head", _head(bundle)),
+        ("labels", _labels(bundle.head.labels)),
+        ("pooling", _pooling(bundle)),
+        ("similarity", bundle.similarity or ""),
+        ("differs by", _parity(bundle)),
+        ("licence", source.licence or "not stated by the checkpoint"),
+        ("source", source.name + (f" at {source.revision}" if source.revision else "")),
+        ("made with", ", ".join(f"{name} {version}" for name, version in source.tools.items())),
+        *(("default for", f"{task}: {why}" if why else task) for task, why in default_for.items()),
+    ]
+    cells = [(name, plain(value)) for name, value in rows if value]
+    lines = table(cells).splitlines()
+    return "\n".join([f"{plain(bundle.name)}  ({plain(bundle.folder)})", *(cut(line, width) for line in lines)])
+
+
+def exported(bundle: Bundle, folder: Path, took: float) -> str:
+    """What an export made."""
+    rows = [
+        ("size", f"{amount(bundle.size)}, {_precision(bundle)}"),
+        ("tasks", ", ".join(bundle.tasks)),
+        ("differs by", _parity(bundle) or "not measured"),
+        ("took", seconds(took)),
+    ]
+    cells = [(name, plain(value)) for name, value in rows]
+    return f"wrote {plain(folder)}\n{table(cells)}\ntry it: edgenlp run {bundle.tasks[0]} --model {plain(folder)} TEXT"
+
+
+def default_models(tasks: Iterable[str], defaults: Mapping[str, Mapping[str, Any]]) -> str:
+    """Every task with the model that it uses where none is named."""
+    rows = [("TASK", "MODEL", "WHY")]
+    for task in tasks:
+        row = defaults.get(task, {"model": "none", "why": "name one with --model"})
+        rows.append((task, plain(row["model"]), plain(row.get("why", ""))))
+    hint = "" if defaults else "\nno default models are installed: pip install edgenlp-models"
+    return table(rows, indent=0) + hint
+
+
+def measured(report: Report) -> str:
+    """A measurement, with a line on how to read it."""
+    first, peak = (amount(size) if size else "not known" for size in (report.memory_first, report.memory_peak))
+    version = f"onnxruntime {report.onnxruntime}, " if report.onnxruntime else ""
+    facts = [
+        ("size", f"{amount(report.size)}, {report.precision}"),
+        ("threads", f"{report.threads}, preset {report.preset}"),
+        ("machine", version + plain(report.machine)),
+        ("load", f"{seconds(report.load)} to read, check and prepare the files"),
+        ("cold start", f"{seconds(report.cold)} from a fresh Python to its first answer"),
+        ("memory", f"{first} after the first answer, {peak} after all of the below"),
+    ]
+    rows = [("batch", "tokens", "p50", "p90", "p99", "texts/s", "tokens/s", "runs")]
+    for row in report.rows:
+        times = [seconds(value) for value in (row.p50, row.p90, row.p99)]
+        rates = [_rate(row.texts_per_second), f"{row.tokens_per_second:.0f}"]
+        rows.append((str(row.batch), str(row.length), *times, *rates, str(row.runs)))
+    skipped = f"  left out, longer than the model's window: {', '.join(map(str, report.skipped))} tokens\n"
+    return (
+        f"{plain(report.name)}\n{table(facts)}\n\n{table(rows, right=range(8))}\n{skipped if report.skipped else ''}\n"
+        "  Times are per call, text to arrays. Batch 1 is what a person waits for: the p50 is what to expect, the p99 what happens\n"
+        "  now and then. In larger batches only texts/s matters: it is what a long file will take."
+    )
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.1f} M" if number >= 1e5 else str(number)
+
+
+def _precision(bundle: Bundle) -> str:
+    kept = ", ".join(f"{pattern} at {precision}" for pattern, precision in bundle.kept.items())
+    return bundle.precision + (f" ({kept})" if kept else "")
+
+
+def _vocabulary(bundle: Bundle) -> str:
+    facts = bundle.tokenizer
+    notes = [f"{facts.size} tokens"]
+    if facts.max_length is not None and facts.max_length != bundle.window:
+        notes.append(f"declared for texts of {facts.max_length}")
+    if facts.truncation_side != "right":
+        notes.append(f"long texts lose their {facts.truncation_side} end")
+    return ", ".join(notes)
+
+
+def _head(bundle: Bundle) -> str:
+    notes = [bundle.head.problem, bundle.head.function and f"scores by {bundle.head.function}"]
+    return ", ".join([bundle.head.kind, *(note.replace("_", " ") for note in notes if note)])
+
+
+def _labels(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:_MOST_LABELS])
+    twice = [label for label, number in Counter(labels).items() if number > 1]
+    return shown + (f" … {len(labels)} in all" if len(labels) > _MOST_LABELS else "") + (f" (twice: {twice[0]})" if twice else "")
+
+
+def _pooling(bundle: Bundle) -> str:
+    pooling = bundle.pooling
+    if pooling is None:
+        return ""
+    notes = [" + ".join(pooling.modes) + (", scaled to length 1" if pooling.normalize else "")]
+    notes += [f"prompt {name}: {text!r}" for name, text in pooling.prompts.items()]
+    return "; ".join(notes)
+
+
+def _parity(bundle: Bundle) -> str:
+    return ", ".join(f"{name} {value:.2g}" for name, value in bundle.parity.items())

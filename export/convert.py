@@ -1,0 +1,266 @@
+"""The recipe, read aloud: read, build and quantize, verify, write. Knows the order of things and none of their insides.
+
+A bundle is written to a temporary sibling folder and renamed when it is whole, so that an export that fails or is killed leaves nothing
+that looks like a bundle.
+"""
+
+import hashlib
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgenlp.bundle import MANIFEST, Bundle, File, Head, Source, Vocabulary, write_manifest
+from edgenlp.errors import CheckpointError, ExportError, UnsupportedError
+
+from . import families, verify
+from .checkpoint import Checkpoint, open_checkpoint
+from .families import bert, bert_checkpoints, parts
+from .graph import Graph, Weights
+from .quantize import SCHEMES, Policy, parse_keep
+from .sentence_transformers import SentenceModel, read_sentence_model
+from .tokenizer import convert_tokenizer
+
+__all__ = ["Progress", "export", "list_tensors"]
+
+# What is being done, how much of it, and of how much
+Progress = Callable[[str, int, int], None]
+
+_GRAPH, _WEIGHTS, _TOKENIZER = "model.onnx", "model.weights", "tokenizer.json"
+_TASKS = {
+    "hidden-states": ("feature-extraction", "sentence-similarity"),
+    "masked-lm": ("fill-mask",),
+    "question-answering": ("question-answering",),
+    "sequence-classification": ("text-classification", "zero-shot-classification"),
+    "token-classification": ("token-classification",),
+}
+_STEPS = ("reading", "writing", "verifying", "finishing")
+
+
+def export(
+    src: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    precision: str = "int8",
+    keep: Sequence[str] = (),
+    force: bool = False,
+    tolerance: float | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Turn a checkpoint folder into a bundle.
+
+    Args:
+        src: Folder with `config.json`, weights and tokenizer files, or a sentence-transformers folder.
+        out: Folder to write; it may exist if it is empty, or, with `force`, if it is a bundle.
+        task: Task whose head is exported; None for the head that the config names.
+        precision: "fp32", "fp16", "int8", "int8-block" or "int4".
+        keep: Exceptions, "PRECISION=PATTERN" over tensor names; the first that matches counts.
+        force: Replace a bundle that is there.
+        tolerance: Largest relative error of the bundle's answers, `float("inf")` for any; None for the precision's own.
+        progress: Called as the export goes on.
+
+    Returns:
+        The bundle that was written.
+
+    Raises:
+        ExportError: The checkpoint cannot be read or exported, or the bundle is too far from it.
+    """
+    if precision not in SCHEMES:
+        raise UnsupportedError(f"no precision {precision!r}; there are {', '.join(SCHEMES)}")
+    policy = Policy(precision, parse_keep(list(keep)))
+    target = Path(out)
+    _refuse(target, force)
+    try:
+        target.absolute().parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.absolute().parent))
+    except OSError as error:
+        raise ExportError(f"cannot write beside {target}: {error.strerror}; choose another place") from error
+    try:
+        bundle = _write(Path(src), folder, task, policy, tolerance, progress or (lambda step, done, total: None))
+        bundle = replace(bundle, folder=target)
+        _install(folder, target)
+    except OSError as error:
+        raise ExportError(f"cannot write {target}: {error.strerror or error}; free some space or choose another place") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return bundle
+
+
+def list_tensors(src: str | os.PathLike[str]) -> list[tuple[str, tuple[int, ...], str]]:
+    """Name, shape and stored type of every tensor of a checkpoint: what `keep` patterns are matched with."""
+    sentence = read_sentence_model(Path(src))
+    with open_checkpoint(sentence.transformer if sentence else Path(src)) as checkpoint:
+        return [(name, checkpoint.shape(name), checkpoint.dtype(name)) for name in checkpoint.names()]
+
+
+def _write(src: Path, folder: Path, task: str | None, policy: Policy, tolerance: float | None, progress: Progress) -> Bundle:
+    progress(_STEPS[0], 0, len(_STEPS))
+    sentence = read_sentence_model(src)
+    root = sentence.transformer if sentence else src
+    with open_checkpoint(root) as checkpoint:
+        config = checkpoint.config
+        kind = families.family_of(config)
+        head_kind = families.head_of(config, task)
+        body = bert_checkpoints.read_encoder(checkpoint, kind)
+        head = bert_checkpoints.read_head(checkpoint, kind, head_kind)
+        tokenizer, vocabulary = convert_tokenizer(_tokenizer_folder(src, root), config)
+        if vocabulary.size > (rows := checkpoint.shape(body.words)[0]):
+            raise CheckpointError(
+                f"{src}: the tokenizer has {vocabulary.size} ids, the model's word table {rows} rows; they do not belong together"
+            )
+        (folder / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
+
+        progress(_STEPS[1], 1, len(_STEPS))
+        weights = Weights(folder / _WEIGHTS)
+        try:
+            graph = Graph(weights, policy)
+            bert.build(graph, checkpoint, body, head, type_ids=vocabulary.type_ids)
+        finally:
+            weights.close()
+        policy.check_used()
+        graph.save(folder / _GRAPH)
+
+        progress(_STEPS[2], 2, len(_STEPS))
+        bundle = _describe(src, folder, checkpoint, body, head, vocabulary, sentence, policy)
+        figures = verify.measure(folder, bundle, checkpoint, body, head)
+    verify.check(figures, policy.precision, tolerance)
+
+    progress(_STEPS[3], 3, len(_STEPS))
+    bundle = replace(bundle, files=_files(folder), parity=figures)
+    write_manifest(bundle, folder)
+    progress(_STEPS[3], 4, len(_STEPS))
+    return bundle
+
+
+def _describe(
+    src: Path,
+    folder: Path,
+    checkpoint: Checkpoint,
+    body: parts.Encoder,
+    head: parts.Head,
+    vocabulary: Vocabulary,
+    sentence: SentenceModel | None,
+    policy: Policy,
+) -> Bundle:
+    """All of `edgenlp.json` but the files and the figures, which are not known yet."""
+    config = checkpoint.config
+    facts = _head_facts(config, checkpoint, head)
+    tasks = _TASKS[head.kind]
+    if facts.kind == "sequence-classification" and len(facts.labels) < 2:
+        tasks = tasks[:1]  # one column cannot tell entailment from contradiction
+    named = config.get("architectures")
+    limits = [body.window, sentence.max_length if sentence and sentence.max_length else body.window]
+    return Bundle(
+        folder=folder,
+        name=src.resolve().name,
+        tasks=tasks,
+        precision=policy.precision,
+        kept=dict(policy.keep),
+        graphs={"encoder": _GRAPH},
+        window=min(limits),
+        tokenizer=vocabulary,
+        head=facts,
+        pooling=sentence.pooling if sentence and head.kind == "hidden-states" else None,
+        similarity=sentence.similarity if sentence else None,
+        files={},
+        source=Source(
+            name=str(config.get("_name_or_path") or src.resolve().name),
+            architecture=str(named[0]) if isinstance(named, list) and named else str(config.get("model_type")),
+            parameters=_parameters(checkpoint),
+            licence=_licence(src),
+            tools={"edgenlp": _version(), "onnx": onnx.__version__},
+        ),
+    )
+
+
+def _head_facts(config: dict[str, Any], checkpoint: Checkpoint, head: parts.Head) -> Head:
+    """Labels and what the head was trained for, from the config; the number of labels is the weights'."""
+    if head.kind not in ("sequence-classification", "token-classification"):
+        return Head(head.kind)
+    last = head.steps[-1]
+    assert isinstance(last, parts.Dense)
+    count = checkpoint.shape(last.weight)[0]
+    named = config.get("id2label")
+    names = {int(key): str(label) for key, label in named.items()} if isinstance(named, dict) else {}
+    labels = tuple(names.get(index, f"LABEL_{index}") for index in range(count))
+    ids = config.get("label2id") if isinstance(config.get("label2id"), dict) else {label: i for i, label in enumerate(labels)}
+    entails = (int(index) for label, index in (ids or {}).items() if str(label).lower().startswith("entail"))
+    problem = config.get("problem_type")
+    function = config.get("function_to_apply")
+    return Head(head.kind, labels, str(problem) if problem else None, str(function) if function else None, next(entails, None))
+
+
+def _parameters(checkpoint: Checkpoint) -> int:
+    """Numbers in the checkpoint, index buffers not counted."""
+    return sum(math.prod(checkpoint.shape(name)) for name in checkpoint.names() if "float" in checkpoint.dtype(name))
+
+
+def _tokenizer_folder(src: Path, transformer: Path) -> Path:
+    """sentence-transformers keeps the tokenizer with the transformer; old folders keep it above."""
+    names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+    return transformer if any((transformer / name).is_file() for name in names) else src
+
+
+def _licence(src: Path) -> str | None:
+    """The licence that the model card's front matter states."""
+    card = src / "README.md"
+    if not card.is_file():
+        return None
+    with card.open(encoding="utf-8", errors="replace") as stream:
+        front = re.match(r"---\n(.*?)\n---", stream.read(1 << 16), re.DOTALL)
+    found = re.search(r"^license:\s*['\"]?([\w.+-]+)", front[1], re.MULTILINE) if front else None
+    return found[1] if found else None
+
+
+def _files(folder: Path) -> dict[str, File]:
+    files = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as stream:
+            files[path.name] = File(hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size)
+    return files
+
+
+def _refuse(target: Path, force: bool) -> None:
+    """Never write over what is not ours to write over."""
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise ExportError(f"{target} is a file; name a folder to write")
+    if not any(target.iterdir()):
+        return
+    if not (target / MANIFEST).is_file():
+        raise ExportError(f"{target} holds something that is not a bundle; name another folder, or empty it")
+    if not force:
+        raise ExportError(f"{target} is a bundle already; pass --force (force=True) to replace it")
+
+
+def _install(folder: Path, target: Path) -> None:
+    """Put the finished folder in its place; what was there goes last."""
+    folder.chmod(0o777 & ~_umask())
+    if not target.exists():
+        folder.rename(target)
+        return
+    old = folder.with_suffix(".old")
+    target.rename(old)
+    folder.rename(target)
+    shutil.rmtree(old)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _version() -> str:
+    import edgenlp
+
+    return edgenlp.__version__
