@@ -1,8 +1,9 @@
-"""How fast one bundle is on this machine, and what it costs in time to start, memory and disk. Knows no task and no other library.
+"""How fast one bundle is on this machine, and what it costs to start, in memory and on disk. Knows no task.
 
-Measured is what every task does and little else: texts to ids, ids through the graph, arrays cut apart. Two regimes matter. One
-text at a time is what a person waits for: a short text is bound by the number of the graph's nodes and by reading the weights.
-Many texts at once are bound by arithmetic: there texts per second count, and the time of a single call does not.
+Measured is what every task does and little else: texts to ids, ids through the graph, arrays cut apart. Two regimes
+matter. One text at a time is what a person waits for: a short text is bound by the number of the graph's nodes and by
+reading the weights. Many texts at once are bound by arithmetic: there texts per second count, and the time of a single
+call does not.
 """
 
 import importlib.metadata
@@ -30,11 +31,11 @@ _LEAST_RUNS = 5  # of a row, however slow
 _WARM_RUNS = 2
 _COLD_STARTS = 3
 # Common words of several lengths, so that texts are tokenized much as real ones are.
-_WORDS = (
-    "the river runs past an old mill where children learn to swim in summer and people from the village bring bread , apples and"
-    " yesterday's newspaper ; nobody remembers who built the bridge , but everyone knows that it will be standing tomorrow ."
-).split()
-# argv: folder of the package, bundle, threads or "", preset. The folder comes last on the path, so that it hides nothing.
+_PROSE = (
+    "the river runs past an old mill where children learn to swim in summer and people from the village bring bread,"
+    " apples and yesterday's newspaper; nobody remembers who built the bridge, but everyone knows that it will stand."
+)
+# argv: folder of the package, bundle, threads or "", preset. The folder comes last on the path, so as to hide nothing.
 _COLD = """
 import sys
 sys.path.append(sys.argv[1])
@@ -143,6 +144,10 @@ def measure(
     model = open_model(folder, threads=threads, preset=preset)
     load = time.perf_counter() - start
     cold, memory = _cold_start(folder, threads, preset)
+    if min(lengths) <= (special := model.tokens.special_count()):
+        raise InputError(
+            f"a text of {min(lengths)} tokens holds no word beside {special} special ones; give a longer --length"
+        )
     rows = []
     for step, (batch, length) in enumerate(pairs, 1):
         tell(f"batch {batch}, {length} tokens", step, steps)
@@ -209,7 +214,7 @@ def _row(model: Model, batch: int, length: int, seconds: float) -> Row:
 
 def _text(model: Model, length: int, turn: int) -> str:
     """A text of `length` tokens, special tokens included; another one for every `turn`."""
-    words = itertools.islice(itertools.cycle(_WORDS), 7 * turn, 7 * turn + length)  # a word is a token or more
+    words = itertools.islice(itertools.cycle(_PROSE.split()), 7 * turn, 7 * turn + length)  # a word is a token or more
     text = " ".join(words)
     window = model.tokens.encode([text], max_length=length, truncation="longest_first")[0][0]
     return text[: max(end for _, end in window.offsets)]
@@ -247,5 +252,7 @@ def _machine() -> str:
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # installed under another name, as its builds for other hardware are
+    except (
+        importlib.metadata.PackageNotFoundError
+    ):  # installed under another name, as its builds for other hardware are
         return ""

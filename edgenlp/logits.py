@@ -1,5 +1,6 @@
 """Arrays to choices, in pure numpy. Knows no text, no graph and no task."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ def best(scores: NDArray[Any], count: int | None) -> NDArray[np.intp]:
     """
     if count is None or count >= len(scores):
         return np.argsort(-scores, kind="stable")
+    if count == 0:
+        return np.empty(0, np.intp)
     threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
     candidates = np.flatnonzero(scores >= threshold)  # more than `count` where scores tie
     return candidates[np.argsort(-scores[candidates], kind="stable")][:count]
@@ -48,29 +51,36 @@ def best(scores: NDArray[Any], count: int | None) -> NDArray[np.intp]:
 POOLINGS = ("cls", "last", "max", "mean", "mean_sqrt_len", "weighted_mean")
 
 
-def pool(hidden: Floats, mode: str) -> Floats:
+def pool(hidden: Floats, mode: str, *, skip: int = 0) -> Floats:
     """One vector [H] of the token vectors `hidden` [tokens, H] of one text, padding already cut off.
 
-    The modes are those of sentence-transformers' `Pooling` module; "weighted_mean" weighs token i (from 1) by i, "mean_sqrt_len"
-    divides the sum by the square root of the number of tokens.
+    The modes are those of sentence-transformers' `Pooling` module; "weighted_mean" weighs token i (from 1) by i,
+    "mean_sqrt_len" divides the sum by the square root of the number of tokens.
+
+    Args:
+        hidden: A vector per token.
+        mode: One of `POOLINGS`.
+        skip: How many leading tokens (a prompt's) take no part. They still count in the weights of "weighted_mean", and
+            "cls" is the first token even so, as in sentence-transformers.
 
     Raises:
         KeyError: `mode` is none of `POOLINGS`.
     """
-    if not len(hidden):
+    kept = hidden[:1] if mode == "cls" else hidden[skip:]
+    if not len(kept):
         return np.zeros(hidden.shape[-1], np.float32)
-    count = len(hidden)
     if mode == "weighted_mean":
-        weights = np.arange(1, count + 1, dtype=np.float32)
-        return weights @ hidden / weights.sum()
-    pooled: dict[str, Floats] = {
-        "cls": hidden[0],
-        "last": hidden[-1],
-        "max": hidden.max(axis=0),
-        "mean": hidden.mean(axis=0),
-        "mean_sqrt_len": hidden.sum(axis=0) / np.float32(np.sqrt(count)),
+        weights = np.arange(skip + 1, len(hidden) + 1, dtype=np.float32)
+        weighted: Floats = weights @ kept / weights.sum()
+        return weighted
+    pooled: dict[str, Callable[[], Floats]] = {
+        "cls": lambda: kept[0],
+        "last": lambda: kept[-1],
+        "max": lambda: kept.max(axis=0),
+        "mean": lambda: kept.mean(axis=0),
+        "mean_sqrt_len": lambda: kept.sum(axis=0) / np.float32(np.sqrt(len(kept))),
     }
-    return pooled[mode]
+    return pooled[mode]()
 
 
 def unit(vectors: Floats) -> Floats:
@@ -90,14 +100,16 @@ def quantize_embeddings(vectors: Floats, precision: str) -> NDArray[Any]:
 
     Args:
         vectors: Embeddings.
-        precision: "float32" as they are; "int8" each component times 127 over the vector's largest magnitude, so that the
-            direction, and with it the cosine, is kept; "ubinary" one bit per component (positive or not), packed eight to a byte, as
-            uint8; "binary" the same bytes minus 128, as int8 (sentence-transformers' `quantize_embeddings`).
+        precision: "float32" as they are; "int8" each component times 127 over the vector's largest magnitude, so that
+            the direction, and with it the cosine, is kept; "ubinary" one bit per component (positive or not), packed
+            eight to a byte, as uint8; "binary" the same bytes minus 128, as int8 (sentence-transformers'
+            `quantize_embeddings`).
     """
     if precision == "float32":
         return vectors
     if precision == "int8":
         largest = np.maximum(np.abs(vectors).max(axis=-1, keepdims=True), 1e-12)
-        return np.rint(vectors * (127 / largest)).astype(np.int8)
-    bits = np.packbits(vectors > 0, axis=-1)
+        scaled: Floats = np.rint(vectors * (127 / largest))
+        return scaled.astype(np.int8)
+    bits: NDArray[np.uint8] = np.packbits(vectors > 0, axis=-1)
     return bits if precision == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)

@@ -1,6 +1,7 @@
-"""What people see in a terminal: answers, bundles and measurements as lines of text. Knows no files, no model and no printing.
+"""What people see in a terminal: answers as lines of text, and the tools to align them. Knows no model and no printing.
 
-Every text that comes from a model, a file or a user goes through `plain`, so that none can move the cursor or change the terminal.
+Every text that comes from a model, a file or a user goes through `plain`, so that none can move the cursor or change
+the terminal.
 """
 
 import math
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 
 __all__ = ["View", "amount", "answer", "bar", "cut", "plain", "seconds", "table"]
 
@@ -38,7 +38,8 @@ class View:
 def plain(text: object) -> str:
     """`text` on one line, its control characters replaced: newlines and tabs by spaces, others by "·"."""
     return "".join(
-        letter if letter.isprintable() else " " if letter.isspace() else "·" for letter in " ".join(str(text).splitlines())
+        letter if letter.isprintable() else " " if letter.isspace() else "·"
+        for letter in " ".join(str(text).splitlines())
     )
 
 
@@ -75,7 +76,9 @@ def table(rows: Iterable[Sequence[str]], *, right: Collection[int] = (), indent:
     widths = [max(map(_columns, column)) for column in zip(*cells, strict=True)]
     lines = []
     for row in cells:
-        padded = [_pad(cell, width, right=index in right) for index, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        padded = [
+            _pad(cell, width, right=index in right) for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         lines.append((" " * indent + "  ".join(padded)).rstrip())
     return "\n".join(lines)
 
@@ -96,7 +99,8 @@ def _columns(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
     )
 
 
@@ -146,7 +150,9 @@ def _classified(given: Any, result: Any, view: View) -> str:
 
 
 def _zero_shot(given: Any, result: Any, view: View) -> str:
-    rows = [(_score(score, view), plain(label)) for label, score in zip(result["labels"], result["scores"], strict=True)]
+    rows = [
+        (_score(score, view), plain(label)) for label, score in zip(result["labels"], result["scores"], strict=True)
+    ]
     return _heading(cut(plain(result["sequence"]), view.width), view) + "\n" + table(rows, right={0})
 
 
@@ -169,7 +175,9 @@ def _marked(text: str, named: Sequence[tuple[str, Mapping[str, Any]]], view: Vie
         if start is None or end is None or start < last:
             continue
         inside, kind = plain(text[start:end]), plain(name)
-        bracket = f"{_BOLD}[{inside}{_PLAIN} {_DIM}{kind}{_PLAIN}{_BOLD}]{_PLAIN}" if view.colour else f"[{inside} {kind}]"
+        bracket = (
+            f"{_BOLD}[{inside}{_PLAIN} {_DIM}{kind}{_PLAIN}{_BOLD}]{_PLAIN}" if view.colour else f"[{inside} {kind}]"
+        )
         parts += [_inner(text[last:start]), bracket]
         last = end
     return "".join([*parts, _inner(text[last:])])
@@ -187,7 +195,8 @@ def _span(start: int | None, end: int | None) -> str:
 def _answered(given: Any, result: Any, view: View) -> str:
     found = result if isinstance(result, list) else [result]
     rows = [
-        (_score(item["score"], view), plain(item["answer"]) or "(no answer)", _span(item["start"], item["end"])) for item in found
+        (_score(item["score"], view), plain(item["answer"]) or "(no answer)", _span(item["start"], item["end"]))
+        for item in found
     ]
     return _heading(cut(plain(given["question"]), view.width), view) + "\n" + table(rows, right={0})
 
@@ -198,7 +207,9 @@ def _filled(given: Any, result: Any, view: View) -> str:
     for number, choices in enumerate(result if several else [result], 1):
         if several:
             lines.append(f"  mask {number}")
-        rows = [(_score(item["score"], view), plain(item["token_str"]).strip(), plain(item["sequence"])) for item in choices]
+        rows = [
+            (_score(item["score"], view), plain(item["token_str"]).strip(), plain(item["sequence"])) for item in choices
+        ]
         rows = [(score, token, "") for score, token, _ in rows] if several else rows
         lines += [cut(line, view.width) for line in table(rows, right={0}).splitlines()]
     return "\n".join(lines)

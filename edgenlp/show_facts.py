@@ -1,15 +1,16 @@
-"""What people see of a bundle, of the default models and of a measurement. Knows no answers, no files and no printing."""
+"""What people see of a bundle, of the default models and of a measurement. Knows no answers and no printing."""
 
-from collections import Counter
+import shlex
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgenlp.bench import Report
 from edgenlp.bundle import Bundle
-from edgenlp.show import amount, cut, plain, seconds, table
+from edgenlp.show import amount, plain, seconds, table
 
-__all__ = ["default_models", "described", "exported", "measured"]
+__all__ = ["default_models", "described", "exported", "facts", "measured"]
 
 _MOST_LABELS = 12
 
@@ -28,11 +29,17 @@ def described(bundle: Bundle, *, default_for: Mapping[str, str], verified: bool,
         ("tasks", ", ".join(bundle.tasks)),
         ("architecture", f"{source.architecture}, {_count(source.parameters)} parameters"),
         ("precision", _precision(bundle)),
-        ("size", f"{amount(bundle.size)} in {len(bundle.files)} files" + (", all as exported" if verified else "")),
-        *(("" if number else "files", f"{name}  {amount(file.size)}") for number, (name, file) in enumerate(bundle.files.items())),
+        ("size", f"{amount(bundle.size)} in {len(bundle.files)} files" + (", hashes match" if verified else "")),
+        *(
+            ("" if number else "files", f"{name}  {amount(file.size)}")
+            for number, (name, file) in enumerate(bundle.files.items())
+        ),
         ("window", f"{bundle.window} tokens"),
         ("vocabulary", _vocabulary(bundle)),
-        ("special", "  ".join(f"{role} {token} {number}" for role, (token, number) in bundle.tokenizer.special.items())),
+        (
+            "special",
+            ", ".join(f"{role} {token} = {number}" for role, (token, number) in bundle.tokenizer.special.items()),
+        ),
         ("head", _head(bundle)),
         ("labels", _labels(bundle.head.labels)),
         ("pooling", _pooling(bundle)),
@@ -43,12 +50,21 @@ def described(bundle: Bundle, *, default_for: Mapping[str, str], verified: bool,
         ("made with", ", ".join(f"{name} {version}" for name, version in source.tools.items())),
         *(("default for", f"{task}: {why}" if why else task) for task, why in default_for.items()),
     ]
+    return f"{plain(bundle.name)}  ({plain(bundle.folder)})\n{facts(rows, width=width)}"
+
+
+def facts(rows: Iterable[tuple[str, str]], *, width: int) -> str:
+    """Names and values in two columns; a value that does not fit goes on below itself. Without a value, no row."""
     cells = [(name, plain(value)) for name, value in rows if value]
-    lines = table(cells).splitlines()
-    return "\n".join([f"{plain(bundle.name)}  ({plain(bundle.folder)})", *(cut(line, width) for line in lines)])
+    indent = max(len(name) for name, _ in cells) + 4
+    lines = []
+    for name, value in cells:
+        parts = textwrap.wrap(value, max(width - indent, 24), break_on_hyphens=False) if width else [value]
+        lines += [(name if not number else "", part) for number, part in enumerate(parts)]
+    return table(lines)
 
 
-def exported(bundle: Bundle, folder: Path, took: float) -> str:
+def exported(bundle: Bundle, folder: Path, took: float, *, width: int) -> str:
     """What an export made."""
     rows = [
         ("size", f"{amount(bundle.size)}, {_precision(bundle)}"),
@@ -56,8 +72,9 @@ def exported(bundle: Bundle, folder: Path, took: float) -> str:
         ("differs by", _parity(bundle) or "not measured"),
         ("took", seconds(took)),
     ]
-    cells = [(name, plain(value)) for name, value in rows]
-    return f"wrote {plain(folder)}\n{table(cells)}\ntry it: edgenlp run {bundle.tasks[0]} --model {plain(folder)} TEXT"
+    texts = "QUESTION --context TEXT" if bundle.tasks[0] == "question-answering" else "TEXT"
+    trial = f"edgenlp run {bundle.tasks[0]} --model {shlex.quote(str(folder))} {texts}"
+    return f"wrote {plain(folder)}\n{facts(rows, width=width)}\ntry it: {plain(trial)}"
 
 
 def default_models(tasks: Iterable[str], defaults: Mapping[str, Mapping[str, Any]]) -> str:
@@ -66,7 +83,7 @@ def default_models(tasks: Iterable[str], defaults: Mapping[str, Mapping[str, Any
     for task in tasks:
         row = defaults.get(task, {"model": "none", "why": "name one with --model"})
         rows.append((task, plain(row["model"]), plain(row.get("why", ""))))
-    hint = "" if defaults else "\nno default models are installed: pip install edgenlp-models"
+    hint = "" if defaults else "\n\nno default models are installed: pip install edgenlp-models"
     return table(rows, indent=0) + hint
 
 
@@ -74,7 +91,7 @@ def measured(report: Report) -> str:
     """A measurement, with a line on how to read it."""
     first, peak = (amount(size) if size else "not known" for size in (report.memory_first, report.memory_peak))
     version = f"onnxruntime {report.onnxruntime}, " if report.onnxruntime else ""
-    facts = [
+    about = [
         ("size", f"{amount(report.size)}, {report.precision}"),
         ("threads", f"{report.threads}, preset {report.preset}"),
         ("machine", version + plain(report.machine)),
@@ -82,16 +99,17 @@ def measured(report: Report) -> str:
         ("cold start", f"{seconds(report.cold)} from a fresh Python to its first answer"),
         ("memory", f"{first} after the first answer, {peak} after all of the below"),
     ]
-    rows = [("batch", "tokens", "p50", "p90", "p99", "texts/s", "tokens/s", "runs")]
+    rows: list[tuple[str, ...]] = [("batch", "tokens", "p50", "p90", "p99", "texts/s", "tokens/s", "runs")]
     for row in report.rows:
         times = [seconds(value) for value in (row.p50, row.p90, row.p99)]
         rates = [_rate(row.texts_per_second), f"{row.tokens_per_second:.0f}"]
         rows.append((str(row.batch), str(row.length), *times, *rates, str(row.runs)))
     skipped = f"  left out, longer than the model's window: {', '.join(map(str, report.skipped))} tokens\n"
     return (
-        f"{plain(report.name)}\n{table(facts)}\n\n{table(rows, right=range(8))}\n{skipped if report.skipped else ''}\n"
-        "  Times are per call, text to arrays. Batch 1 is what a person waits for: the p50 is what to expect, the p99 what happens\n"
-        "  now and then. In larger batches only texts/s matters: it is what a long file will take."
+        f"{plain(report.name)}\n{table(about)}\n\n{table(rows, right=range(8))}\n{skipped if report.skipped else ''}\n"
+        "  Times are per call, text to arrays. Batch 1 is what a person waits for: p50 is\n"
+        "  what to expect, p99 what happens now and then. In larger batches texts/s\n"
+        "  matters: it says how long a file will take."
     )
 
 
@@ -125,8 +143,7 @@ def _head(bundle: Bundle) -> str:
 
 def _labels(labels: Sequence[str]) -> str:
     shown = ", ".join(labels[:_MOST_LABELS])
-    twice = [label for label, number in Counter(labels).items() if number > 1]
-    return shown + (f" … {len(labels)} in all" if len(labels) > _MOST_LABELS else "") + (f" (twice: {twice[0]})" if twice else "")
+    return shown + (f" … {len(labels)} in all" if len(labels) > _MOST_LABELS else "")
 
 
 def _pooling(bundle: Bundle) -> str:
@@ -139,4 +156,21 @@ def _pooling(bundle: Bundle) -> str:
 
 
 def _parity(bundle: Bundle) -> str:
-    return ", ".join(f"{name} {value:.2g}" for name, value in bundle.parity.items())
+    """The measured distance from the checkpoint's answers, in words; figures that have none are shown by name."""
+    figures = dict(bundle.parity)
+    if bundle.head.kind == "hidden-states":
+        figures.pop("agreement", None)  # the largest number of a vector answers no question
+    words = [
+        (form.format(figures.pop(name)))
+        for name, form in (
+            ("relative_error", "{:.2%} relative error"),
+            ("max_difference", "at most {:.2g} in one number"),
+            ("mean_difference", "{:.2g} on average"),
+            ("cosine", "lowest cosine {:.4g}"),
+            ("agreement", "{:.2%} the same best answer"),
+            ("texts", "over {:.0f} texts"),
+            ("tokens", "of {:.0f} tokens"),
+        )
+        if name in figures
+    ]
+    return ", ".join([*words, *(f"{name} {value:.3g}" for name, value in figures.items())])

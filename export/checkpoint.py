@@ -229,6 +229,10 @@ class Checkpoint:
                 raise CheckpointError(f"{stored.file} cannot be mapped: {error}. Fetch it again.") from error
         return stored.view(self._contents[stored.file])
 
+    def release(self) -> None:
+        """Give back the memory of what was read so far; whatever is read next is mapped anew."""
+        self._contents.clear()
+
     def close(self) -> None:
         """Let go of the files. Closing twice is harmless."""
         self._contents.clear()

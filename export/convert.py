@@ -160,7 +160,7 @@ def _describe(
     limits = [body.window, sentence.max_length if sentence and sentence.max_length else body.window]
     return Bundle(
         folder=folder,
-        name=src.resolve().name,
+        name=_name(src),
         tasks=tasks,
         precision=policy.precision,
         kept=dict(policy.keep),
@@ -172,7 +172,7 @@ def _describe(
         similarity=sentence.similarity if sentence else None,
         files={},
         source=Source(
-            name=str(config.get("_name_or_path") or src.resolve().name),
+            name=str(config.get("_name_or_path") or _name(src)),
             architecture=str(named[0]) if isinstance(named, list) and named else str(config.get("model_type")),
             parameters=_parameters(checkpoint),
             licence=_licence(src),
@@ -196,6 +196,11 @@ def _head_facts(config: dict[str, Any], checkpoint: Checkpoint, head: parts.Head
     problem = config.get("problem_type")
     function = config.get("function_to_apply")
     return Head(head.kind, labels, str(problem) if problem else None, str(function) if function else None, next(entails, None))
+
+
+def _name(src: Path) -> str:
+    """The folder's own name, as the user sees it: links are not followed."""
+    return Path(os.path.abspath(src)).name
 
 
 def _parameters(checkpoint: Checkpoint) -> int:

@@ -18,18 +18,20 @@ from edgenlp.tokens import Tokens
 
 from .checkpoint import Checkpoint
 from .families.bert import relative_buckets
-from .families.parts import Dense, Head, Layer, Norm
+from .families.parts import Dense, Head, Layer, Norm, RelativeBias
 from .families.parts import Encoder as Body
 from .quantize import SCHEMES
 
-__all__ = ["check", "compare", "forward", "measure"]
+__all__ = ["Window", "check", "compare", "forward", "measure"]
 
 Floats = NDArray[np.float32]
 _SAMPLE = Path(__file__).with_name("sample.txt")
-_LONGEST = 96  # tokens of one text: enough for every part of the graph to take part
+_LONGEST = 64  # tokens of one text: enough for every part of the graph to take part
 
 
-class _Window(NamedTuple):
+class Window(NamedTuple):
+    """One text: its ids and type ids."""
+
     ids: list[int]
     type_ids: list[int]
 
@@ -41,13 +43,13 @@ def measure(folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: Body, he
     texts: list[str | tuple[str, str]] = [*lines, (lines[0], lines[1]), (lines[2], lines[3])]
     longest = min(bundle.window, _LONGEST)
     encoded = [windows[0] for windows in tokens.encode(texts, max_length=longest, truncation="longest_first")]
-    windows = [_Window(list(item.ids), list(item.type_ids) if bundle.tokenizer.type_ids else [0] * len(item)) for item in encoded]
+    windows = [Window(list(item.ids), list(item.type_ids) if bundle.tokenizer.type_ids else [0] * len(item)) for item in encoded]
     windows = [window for window in windows if window.ids]
     rows = [sorted({0, len(window.ids) // 2, len(window.ids) - 1}) for window in windows]
-    encoder = Encoder(Session(folder / bundle.graphs["encoder"]), window=bundle.window, tokens=512)
+    expected = forward(checkpoint, body, head, windows, rows)
+    checkpoint.release()
+    encoder = Encoder(Session(folder / bundle.graphs["encoder"]), window=bundle.window, tokens=256)
     found = encoder(windows, rows=rows)
-    reference = _Reference(checkpoint, body, head)
-    expected = [reference(window, chosen) for window, chosen in zip(windows, rows, strict=True)]
     (output,) = encoder.outputs
     figures = compare([item[output] for item in found], expected)
     return {**figures, "texts": len(windows), "tokens": sum(len(window.ids) for window in windows)}
@@ -97,73 +99,104 @@ def check(figures: dict[str, float], precision: str, tolerance: float | None) ->
         )
 
 
-class _Reference:
-    """The forward pass of one text, in float32."""
-
-    def __init__(self, checkpoint: Checkpoint, body: Body, head: Head) -> None:
-        self._checkpoint = checkpoint
-        self._body = body
-        self._head = head
-
-    def __call__(self, window: _Window, rows: Sequence[int]) -> Floats:
-        return forward(self._checkpoint, self._body, self._head, window.ids, window.type_ids, rows)
-
-
 def forward(
-    checkpoint: Checkpoint, body: Body, head: Head, ids: Sequence[int], type_ids: Sequence[int], rows: Sequence[int]
-) -> Floats:
-    """Outputs of one text: [columns] of a first-token head, [len(rows), columns] of a masked LM, else [tokens, columns]."""
+    checkpoint: Checkpoint, body: Body, head: Head, windows: Sequence[Window], rows: Sequence[Sequence[int]]
+) -> list[Floats]:
+    """The forward pass in float32, layer by layer over all texts at once, so that each weight is read once.
 
-    def tensor(name: str) -> Floats:
-        return np.asarray(checkpoint.tensor(name), np.float32)
+    Args:
+        checkpoint: Where the weights are.
+        body: What the encoder consists of.
+        head: What stands on it.
+        windows: Ids and type ids of each text.
+        rows: Per text the positions that a masked LM projects.
 
-    def dense(x: Floats, part: Dense) -> Floats:
-        y = x @ tensor(part.weight).T
-        return y + tensor(part.bias) if part.bias else y
+    Returns:
+        Per text: [columns] of a head on the first token, [len(rows), columns] of a masked LM, else [tokens, columns].
+    """
+    model = _Reference(checkpoint)
+    lengths = [len(window.ids) for window in windows]
+    ends = np.cumsum(lengths)
+    x = model.embed(body, windows)  # [all tokens, hidden]
+    for layer in body.layers:
+        x = model.layer(x, layer, body.bias, ends)
+        checkpoint.release()
+    starts = ends - lengths
+    if head.first_token:
+        x, parts = x[starts], np.arange(1, len(windows))
+    elif head.kind == "masked-lm":
+        x = x[np.concatenate([start + np.asarray(wanted) for start, wanted in zip(starts, rows, strict=True)])]
+        parts = np.cumsum([len(wanted) for wanted in rows])[:-1]
+    else:
+        parts = ends[:-1]
+    for step in head.steps:
+        x = model.dense(x, step) if isinstance(step, Dense) else model.norm(x, step) if isinstance(step, Norm) else _activate(x, step)
+    if head.tied:
+        x = x @ model.tensor(head.tied).T + (model.tensor(head.tied_bias) if head.tied_bias else np.float32(0))
+    return [part[0] if head.first_token else part for part in np.split(x, parts)]
 
-    def norm(x: Floats, part: Norm) -> Floats:
+
+class _Reference:
+    """The parts of the forward pass, on tokens of all texts side by side [tokens, width]."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    def tensor(self, name: str) -> Floats:
+        return np.asarray(self._checkpoint.tensor(name), np.float32)
+
+    def dense(self, x: Floats, part: Dense) -> Floats:
+        y = x @ self.tensor(part.weight).T
+        return y + self.tensor(part.bias) if part.bias else y
+
+    def norm(self, x: Floats, part: Norm) -> Floats:
         centred = x - x.mean(axis=-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + part.eps) * tensor(part.weight)
-        result: Floats = scaled + tensor(part.bias) if part.bias else scaled
+        scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + part.eps) * self.tensor(part.weight)
+        result: Floats = scaled + self.tensor(part.bias) if part.bias else scaled
         return result
 
-    def attend(x: Floats, layer: Layer, bias: Floats | float) -> Floats:
-        part = layer.attention
-        shape = (len(x), part.heads, part.head_size)
-        q, k, v = (dense(x, d).reshape(shape).transpose(1, 0, 2) for d in (part.query, part.key, part.value))
-        scores = q @ k.transpose(0, 2, 1) / np.float32(math.sqrt(part.head_size)) + bias
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        mixed = (weights / weights.sum(axis=-1, keepdims=True)) @ v
-        return dense(mixed.transpose(1, 0, 2).reshape(len(x), -1), part.output)
+    def embed(self, body: Body, windows: Sequence[Window]) -> Floats:
+        tokens = np.concatenate([np.asarray(window.ids) for window in windows])
+        places = np.concatenate([_places(np.asarray(window.ids), body) for window in windows])
+        x = np.asarray(self._checkpoint.tensor(body.words)[tokens], np.float32) + self.tensor(body.positions)[places]
+        if body.types:
+            x = x + self.tensor(body.types)[np.concatenate([np.asarray(window.type_ids) for window in windows])]
+        x = self.norm(x, body.norm)
+        return self.dense(x, body.projection) if body.projection else x
 
-    tokens = np.asarray(ids)
-    places = np.arange(len(tokens))
-    if body.skipped_id is not None:
-        real = tokens != body.skipped_id
-        places = np.cumsum(real) * real + body.first_position - 1
-    x = np.asarray(checkpoint.tensor(body.words)[tokens], np.float32) + tensor(body.positions)[places]
-    if body.types:
-        x = x + tensor(body.types)[np.asarray(type_ids)]
-    x = norm(x, body.norm)
-    x = dense(x, body.projection) if body.projection else x
-    bias: Floats | float = 0.0
-    if body.bias:
-        apart = np.arange(len(x))[None, :] - np.arange(len(x))[:, None]
-        bias = tensor(body.bias.table)[relative_buckets(apart, body.bias.buckets, body.bias.farthest)].transpose(2, 0, 1)
-    for layer in body.layers:
-        x = norm(x + attend(x, layer, bias), layer.attention_norm)
-        x = norm(x + dense(_activate(dense(x, layer.up), layer.activation), layer.down), layer.ffn_norm)
-    x = x[0] if head.first_token else x[list(rows)] if head.kind == "masked-lm" else x
-    for step in head.steps:
-        x = dense(x, step) if isinstance(step, Dense) else norm(x, step) if isinstance(step, Norm) else _activate(x, step)
-    if head.tied:
-        x = x @ tensor(head.tied).T + (tensor(head.tied_bias) if head.tied_bias else np.float32(0))
-    return x
+    def layer(self, x: Floats, layer: Layer, bias: RelativeBias | None, ends: NDArray[np.int64]) -> Floats:
+        part = layer.attention
+        q, k, v = (self.dense(x, d) for d in (part.query, part.key, part.value))
+        texts = zip(*(np.split(array, ends[:-1]) for array in (q, k, v)), strict=True)
+        table = self.tensor(bias.table) if bias else None
+        mixed = np.concatenate([_attend(*text, part.heads, bias, table) for text in texts])
+        x = self.norm(x + self.dense(mixed, part.output), layer.attention_norm)
+        return self.norm(x + self.dense(_activate(self.dense(x, layer.up), layer.activation), layer.down), layer.ffn_norm)
+
+
+def _places(ids: NDArray[np.int64], body: Body) -> NDArray[np.int64]:
+    """Rows of the position table that the tokens of one text take."""
+    if body.skipped_id is None:
+        return np.arange(len(ids))
+    real = ids != body.skipped_id
+    return np.cumsum(real) * real + body.first_position - 1
+
+
+def _attend(q: Floats, k: Floats, v: Floats, heads: int, bias: RelativeBias | None, table: Floats | None) -> Floats:
+    """Softmax(q k^T / sqrt(size) + bias) v of one text, all [tokens, heads * size]."""
+    q, k, v = (array.reshape(len(array), heads, -1).transpose(1, 0, 2) for array in (q, k, v))
+    scores = q @ k.transpose(0, 2, 1) / np.float32(math.sqrt(q.shape[-1]))
+    if bias is not None and table is not None:
+        apart = np.arange(q.shape[1])[None, :] - np.arange(q.shape[1])[:, None]
+        scores = scores + table[relative_buckets(apart, bias.buckets, bias.farthest)].transpose(2, 0, 1)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    mixed: Floats = (weights / weights.sum(axis=-1, keepdims=True)) @ v
+    return mixed.transpose(1, 0, 2).reshape(mixed.shape[1], -1)
 
 
 def _activate(x: Floats, kind: str) -> Floats:
     if kind == "gelu":
-        return np.asarray(x * 0.5 * (1 + _erf(x / math.sqrt(2))), np.float32)
+        return x * np.float32(0.5) * (1 + _erf(np.atleast_2d(x / np.float32(math.sqrt(2)))).reshape(x.shape))
     if kind == "gelu_tanh":
         return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))), np.float32)
     if kind == "relu":
@@ -174,12 +207,18 @@ def _activate(x: Floats, kind: str) -> Floats:
     return np.asarray(sigmoid if kind == "sigmoid" else x * sigmoid, np.float32)
 
 
-def _erf(x: NDArray[Any]) -> NDArray[np.float64]:
+def _erf(x: Floats) -> Floats:
     """The error function to 1.2e-7, by Numerical Recipes' Chebyshev fit of erfc (Press et al., 2nd edition, section 6.2)."""
-    z = np.abs(x.astype(np.float64))
-    t = 1 / (1 + 0.5 * z)
-    series = (1.48851587, -0.82215223, 0.17087277)
-    inner = -1.13520398 + t * (series[0] + t * (series[1] + t * series[2]))
-    inner = 0.37409196 + t * (0.09678418 + t * (-0.18628806 + t * (0.27886807 + t * inner)))
-    erfc = t * np.exp(-z * z - 1.26551223 + t * (1.00002368 + t * inner))
-    return np.where(x >= 0, 1 - erfc, erfc - 1)
+    result = np.empty_like(x)
+    for row, out in zip(x, result, strict=True):  # row by row: it needs several copies, in float64
+        z = np.abs(row.astype(np.float64))
+        t = 1 / (1 + 0.5 * z)
+        series = np.polynomial.polynomial.polyval(t, _ERFC)
+        erfc = t * np.exp(-z * z + series)
+        out[...] = np.where(row >= 0, 1 - erfc, erfc - 1)
+    return result
+
+
+_ERFC = (
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277,
+)  # fmt: skip

@@ -109,7 +109,7 @@ class QuestionAnswering(Task):
             check_choice("padding", padding, ("longest", "max_length", "do_not_pad"))
         window = window_of(self.model, max_seq_len, doc_stride, long_input)
         count = 1 if top_k is None else top_k
-        # several spans of tokens may be one span of words, so more are looked at (QuestionAnsweringPipeline.postprocess)
+        # spans of tokens may share their words, so more are looked at (QuestionAnsweringPipeline.postprocess)
         candidates = count * 2 + 10 if align_to_words else count
 
         def step(items: list[Any]) -> list[Answer | list[Answer]]:
@@ -167,11 +167,11 @@ def window_of(model: Model, max_length: int | None, overlap: int | None, long_in
 
 
 def masked_probabilities(logits: Floats, allowed: NDArray[np.bool_]) -> Floats:
-    """Softmax over the tokens of `logits` [tokens, 2], of those not `allowed` [tokens] practically zero.
+    """Probabilities [2, tokens] of start and end from `logits` [tokens, 2], those not `allowed` [tokens] practically zero.
 
     The others are set to -10000 first (`select_starts_ends` of transformers).
     """
-    return softmax(np.where(allowed[:, None], logits, np.float32(-10000.0)), axis=0)
+    return softmax(np.where(allowed, logits.T, np.float32(-10000.0)))
 
 
 def best_spans(logits: Floats, allowed: NDArray[np.bool_], count: int, longest: int) -> Spans:
@@ -189,15 +189,15 @@ def best_spans(logits: Floats, allowed: NDArray[np.bool_], count: int, longest: 
     Returns:
         At most `count` spans, of equal ones those that come first; none where no token but the first is allowed.
     """
-    probabilities = masked_probabilities(logits, allowed)
-    null = float(probabilities[0, 0] * probabilities[0, 1])
+    begin, end = masked_probabilities(logits, allowed)
+    null = float(begin[0] * end[0])
     able = allowed.copy()
     able[0] = False  # the first token stands for "no answer"
     width = min(longest, len(able))
     rest = width - 1
-    ends = sliding_window_view(np.pad(probabilities[:, 1], (0, rest)), width)  # [tokens, width]
+    ends = sliding_window_view(np.pad(end, (0, rest)), width)  # [tokens, width]
     possible = able[:, None] & sliding_window_view(np.pad(able, (0, rest)), width)
-    scores = np.where(possible, probabilities[:, :1] * ends, np.float32(-1.0)).ravel()
+    scores = np.where(possible, begin[:, None] * ends, np.float32(-1.0)).ravel()
     chosen = best(scores, count)
     chosen = chosen[scores[chosen] >= 0]
     starts = chosen // width

@@ -29,6 +29,7 @@ def build(graph: Graph, checkpoint: Checkpoint, encoder: Encoder, head: Head, *,
     bias = writer.relative_bias(encoder.bias, encoder.window) if encoder.bias else ""
     for layer in encoder.layers[:-1]:
         x = writer.layer(x, layer, bias)
+        checkpoint.release()
     x = writer.layer(x, encoder.layers[-1], bias, first_only=head.first_token)
     writer.head(x, head)
 

@@ -1,0 +1,255 @@
+"""The arguments of the command `edgenlp`: names, forms and help. Knows no command's work, and imports nothing heavy."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["build_parser", "task_options"]
+
+_EXPORT = """\
+Turn a Hugging Face checkpoint folder into a bundle.
+Needs the extra: pip install 'edgenlp[export]'
+
+examples:
+  edgenlp export ./distilbert-sst2 ./sst2
+  edgenlp export ./bert-ner ./ner --precision int8-block
+  edgenlp export ./bert-ner ./ner --keep 'fp32=*layer.0.*' --keep 'fp16=classifier*'
+  edgenlp export ./bert-ner --list-tensors
+"""
+_RUN = """\
+Run a task on texts: from the command line, a file, or stdin, one a line.
+On a terminal the answers are for people; in a pipe, or with --json, each
+input gives one line of JSON.
+
+examples:
+  edgenlp run sentiment-analysis "What a lovely film."
+  edgenlp run ner --model ./ner < letters.txt > entities.jsonl
+  edgenlp run question-answering "Who wrote it?" --context "Emma is by Austen."
+  edgenlp run zero-shot-classification "Charged twice!" --labels billing,travel
+  edgenlp run fill-mask "Paris is the [MASK] of France." --targets capital,heart
+  edgenlp run sentence-similarity "How old are you?" "Your age?" "I like tea."
+  edgenlp run question-answering --jsonl --file questions.jsonl
+  tail -f log | edgenlp run text-classification --batch-size 1
+
+with --jsonl each line is a JSON object:
+  question-answering   {"question": ..., "context": ...}
+  sentence-similarity  {"source_sentence": ..., "sentences": [...]}
+  text-classification  {"text": ..., "text_pair": ...}, the pair being optional
+  all others           {"text": ...}
+"""
+_INSPECT = """\
+Say what is in a bundle, or which model each task uses where none is named.
+
+examples:
+  edgenlp inspect ./sst2
+  edgenlp inspect ./sst2 --verify
+  edgenlp inspect --defaults
+"""
+_BENCH = """\
+Measure a bundle on this machine: latency, texts and tokens per second, time
+to load, a cold start, memory, size. Close what else is running first: other
+programs make every number worse.
+
+examples:
+  edgenlp bench ./sst2
+  edgenlp bench ./sst2 --batch 1,32 --length 64 --threads 4
+  edgenlp bench ./sst2 --json | tail -n 1 > sst2.json
+"""
+_TASK_OPTIONS = "options of the task"
+
+
+class _Intermixed(argparse.ArgumentParser):
+    """A parser whose list of texts may stand before, between and after the options."""
+
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; with positionals and options in any order."""
+        if self._within:  # argparse's own intermixed parser calls this twice
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; what it returns holds `command` and the command's own `parser`."""
+    parser = argparse.ArgumentParser(
+        prog="edgenlp", description="Language tasks on your own device.", epilog="edgenlp COMMAND --help has examples."
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Intermixed)
+    for name, usage, text, line, fill in (
+        ("export", "SRC OUT [options]", _EXPORT, "turn a checkpoint into a bundle", _add_export),
+        ("run", "TASK [TEXT ...] [options]", _RUN, "run a task on texts", _add_run),
+        ("inspect", "[M] [options]", _INSPECT, "say what is in a bundle", _add_inspect),
+        ("bench", "M [options]", _BENCH, "measure a bundle on this machine", _add_bench),
+    ):
+        description, _, epilog = text.partition("\n\n")
+        own = commands.add_parser(
+            name,
+            usage=f"edgenlp {name} {usage}",
+            help=line,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        own.set_defaults(parser=own)
+        fill(own)
+    return parser
+
+
+def task_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of the task that were given, by the names that `pipeline(...)` knows."""
+    group = next(group for group in args.parser._action_groups if group.title == _TASK_OPTIONS)
+    named = {action.dest for action in group._group_actions} - {"option"}
+    return {name: value for name, value in vars(args).items() if name in named} | dict(args.option)
+
+
+class _Version(argparse.Action):
+    """Like argparse's own, but looks the version up only when asked."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print and exit."""
+        from edgenlp import __version__
+
+        parser.exit(message=f"edgenlp {__version__}\n")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", nargs="?", type=Path, help="folder of the checkpoint")
+    parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write")
+    parser.add_argument("--task", help="the task that the bundle is for, where the checkpoint leaves it open")
+    parser.add_argument(
+        "--precision", default="int8", help="fp32, fp16, int8, int8-block or int4 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="PRECISION=PATTERN",
+        help="hold tensors whose names match at another precision; the first match wins",
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
+    parser.add_argument(
+        "--tolerance", type=float, metavar="X", help="largest error allowed (default: the precision's own)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    parser.add_argument("--list-tensors", action="store_true", help="print the names that --keep can match, and exit")
+    parser.add_argument("--list", action="store_true", help="print the architectures that can be exported, and exit")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "task", metavar="TASK", help="text-classification, token-classification, … or an alias such as ner"
+    )
+    parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts; none: --file or stdin, one a line")
+    parser.add_argument(
+        "--model", metavar="M", help="a bundle's folder or an installed model's name (default: the task's own)"
+    )
+    parser.add_argument("--file", metavar="F", help="read this file, one text a line")
+    parser.add_argument("--jsonl", action="store_true", help="lines are JSON objects of the task's own form")
+    parser.add_argument("--json", action="store_true", help="answer in JSON on a terminal too")
+    parser.add_argument("--context", metavar="TEXT", help="question answering: where to look for the answer")
+    parser.add_argument("--pair", metavar="TEXT", help="text classification: the second text of each pair")
+    parser.add_argument(
+        "--source", metavar="TEXT", help="sentence similarity: what to compare with (default: the first text)"
+    )
+    _add_machine(parser)
+    group = parser.add_argument_group(_TASK_OPTIONS, argument_default=argparse.SUPPRESS)
+    group.add_argument("--top-k", dest="top_k", type=_top, metavar="K", help='how many answers; "all" for all')
+    group.add_argument("--labels", dest="candidate_labels", type=_names, metavar="A,B", help="zero-shot: the labels")
+    group.add_argument(
+        "--template", dest="hypothesis_template", metavar="T", help='zero-shot: as in "This text is about {}."'
+    )
+    group.add_argument(
+        "--multi-label", dest="multi_label", action="store_true", help="zero-shot: labels may hold together"
+    )
+    group.add_argument(
+        "--aggregation",
+        dest="aggregation_strategy",
+        metavar="S",
+        help="entities: none, simple (the default here), first, average or max",
+    )
+    group.add_argument("--targets", type=_names, metavar="A,B", help="fill-mask: choose among these words")
+    group.add_argument("--pooling", metavar="P", help="features: mean, cls, max or last")
+    group.add_argument("--normalize", action="store_true", help="features: scale vectors to length 1")
+    group.add_argument(
+        "--truncate-dim", dest="truncate_dim", type=int, metavar="N", help="features: keep the first N numbers"
+    )
+    group.add_argument(
+        "--long-input", dest="long_input", metavar="W", help="longer than the window: error, truncate or stride"
+    )
+    group.add_argument(
+        "--batch-size", dest="batch_size", type=int, metavar="N", help="texts at a time; 1 answers each at once"
+    )
+    group.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="NAME=VALUE",
+        help="any other option of the task; the value is JSON, or else text",
+    )
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="M", nargs="?", help="a bundle's folder or an installed model's name")
+    parser.add_argument("--verify", action="store_true", help="compare every file with its recorded hash")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--defaults", action="store_true", help="list all tasks with their default models")
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="M", help="a bundle's folder or an installed model's name")
+    parser.add_argument("--batch", type=_counts, default=(1, 8), metavar="N,N", help="texts per call (default: 1,8)")
+    parser.add_argument(
+        "--length", type=_counts, default=(16, 128, 512), metavar="N,N", help="tokens (default: 16,128,512)"
+    )
+    _add_machine(parser)
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, metavar="S", help="time for each row (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, metavar="N", help="threads per call (default: all that are granted)")
+    parser.add_argument(
+        "--preset",
+        default="balanced",
+        metavar="P",
+        help="balanced (the default), latency, throughput or battery",
+    )
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {text!r}")
+    try:
+        return name.replace("-", "_"), json.loads(value)
+    except (ValueError, RecursionError):
+        return name.replace("-", "_"), value  # plain text needs no quotes
+
+
+def _top(text: str) -> int | None:
+    return None if text == "all" else _count(text)
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _counts(text: str) -> Sequence[int]:
+    return tuple(_count(part) for part in text.split(","))
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected whole numbers from 1, found {text!r}")
+    return int(text)

@@ -1,0 +1,59 @@
+"""What tests share: bundles exported once a session, and lines for the end of the run's report."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import edgenlp_export
+import pytest
+from checkpoints import write_checkpoint
+
+from edgenlp.model import Model, open_model
+
+_REPORT = pytest.StashKey[list[str]]()
+
+OpenBundle = Callable[..., Model]
+
+
+@pytest.fixture(scope="session")
+def open_bundle_of() -> Iterator[OpenBundle]:
+    """A function from a checkpoint (arguments of `write_checkpoint`) to its opened bundle; each is exported once.
+
+    Keyword arguments go to `export`; the default precision is fp32.
+    """
+    models: dict[str, Model] = {}
+    with tempfile.TemporaryDirectory() as place:
+
+        def opened(checkpoint: dict[str, Any], **options: Any) -> Model:
+            options = {"precision": "fp32", **options}
+            key = json.dumps([checkpoint, {name: str(value) for name, value in options.items()}], sort_keys=True)
+            if key not in models:
+                source = Path(place, f"checkpoint-{len(models)}")
+                target = Path(place, f"bundle-{len(models)}")
+                write_checkpoint(source, **checkpoint)
+                try:
+                    edgenlp_export.export(source, target, **options)
+                finally:
+                    shutil.rmtree(source)
+                models[key] = open_model(target, threads=1)
+            return models[key]
+
+        yield opened
+        models.clear()
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Adds a line to the end of the run's report."""
+    return request.config.stash.setdefault(_REPORT, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what tests measured."""
+    if lines := config.stash.get(_REPORT, []):
+        terminalreporter.section("measured")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

@@ -1,0 +1,62 @@
+"""Bundles against transformers 4.57.6: the numbers that a graph gives, for every architecture, head and oddity of a checkpoint."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from checkpoints import ARCHITECTURES
+from conftest import OpenBundle
+from edgenlp_export import SCHEMES
+from goldens import MODELS, Window, kept, load_models, rows_of, windows_of
+
+from edgenlp.model import Model
+
+GOLDENS = load_models()
+HEADS = ("sequence_classification", "token_classification", "question_answering", "masked_lm", "encoder")
+QUANTIZED = [precision for precision in SCHEMES if precision != "fp32"]
+
+
+def outputs(model: Model, windows: Sequence[Window], rows: Sequence[Sequence[int]] | None) -> list[np.ndarray]:
+    (name,) = model.encoder.outputs
+    return [found[name] for found in model.encoder(windows, rows=rows)]
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_graph_computes_what_transformers_computes(name: str, open_bundle_of: OpenBundle) -> None:
+    model = open_bundle_of(MODELS[name])
+    found = kept(name, outputs(model, windows_of(name), rows_of(name)))
+    assert found.shape == GOLDENS[name].shape
+    assert np.abs(found - GOLDENS[name]).max() <= 1e-4
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("head", HEADS)
+def test_batch_equals_singles(architecture: str, head: str, open_bundle_of: OpenBundle) -> None:
+    name = f"{architecture}, {head}"
+    model = open_bundle_of(MODELS[name])
+    longest = windows_of(name)[2]
+    windows = [Window(longest.ids[:length], longest.type_ids[:length]) for length in (14, 17, 9, 16)]  # one padded run
+    rows = [[0, 5, len(window.ids) - 1] for window in windows] if head == "masked_lm" else None
+    batch = outputs(model, windows, rows)
+    for number, window in enumerate(windows):
+        (single,) = outputs(model, [window], rows and [rows[number]])
+        assert single.shape == batch[number].shape
+        assert np.abs(single - batch[number]).max() <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("precision", QUANTIZED)
+def test_quantized_bundle_stays_within_its_tolerance(
+    architecture: str, precision: str, open_bundle_of: OpenBundle, report: Callable[[str], None]
+) -> None:
+    name = f"{architecture}, encoder"
+    model = open_bundle_of(MODELS[name], precision=precision, tolerance=float("inf"))
+    found = kept(name, outputs(model, windows_of(name), None))
+    relative = float(np.sqrt(np.mean((found - GOLDENS[name]) ** 2)) / GOLDENS[name].std())
+    measured = model.bundle.parity
+    report(
+        f"{precision:10} {architecture:12} relative error {measured['relative_error']:.4f} at export, {relative:.4f} against"
+        f" transformers; lowest cosine {measured['cosine']:.4f}"
+    )
+    assert measured["relative_error"] <= SCHEMES[precision].tolerance
+    assert relative <= 1.5 * SCHEMES[precision].tolerance
