@@ -16,7 +16,18 @@ from typing import Any, TypeVar
 
 from edgenlp.errors import BundleError
 
-__all__ = ["FORMAT", "MANIFEST", "Bundle", "File", "Head", "Pooling", "Source", "Vocabulary", "open_bundle", "write_manifest"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Bundle",
+    "File",
+    "Head",
+    "Pooling",
+    "Source",
+    "Vocabulary",
+    "open_bundle",
+    "write_manifest",
+]
 
 FORMAT = 1
 MANIFEST = "edgenlp.json"
@@ -69,6 +80,7 @@ class Head:
         problem: `problem_type` of the checkpoint: "single_label_classification", "multi_label_classification",
             "regression", or None where it does not say.
         function: `function_to_apply` of the checkpoint, None where it does not say.
+        all_scores: `return_all_scores` of the checkpoint.
         entailment: Column that means entailment (of a natural-language-inference head), None where there is none.
     """
 
@@ -77,6 +89,7 @@ class Head:
     problem: str | None = None
     function: str | None = None
     entailment: int | None = None
+    all_scores: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,8 @@ class Pooling:
         prompts: Name to text put before the input.
         default_prompt: Name of the prompt used when none is asked for.
         include_prompt: Whether the prompt's tokens take part in pooling.
+        max_length: Tokens at which sentence-transformers cuts a text (`max_seq_length`), None for the model's window.
+        lowercase: Whether texts are lowercased before they reach the tokenizer.
     """
 
     modes: tuple[str, ...] = ("mean",)
@@ -96,6 +111,8 @@ class Pooling:
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     include_prompt: bool = True
+    max_length: int | None = None
+    lowercase: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +183,9 @@ class Bundle:
                 with self.path(name).open("rb") as stream:
                     digest = hashlib.file_digest(stream, "sha256").hexdigest()
             except OSError as error:
-                raise BundleError(f"cannot read {self.path(name)}: {error.strerror}; export the bundle again") from error
+                raise BundleError(
+                    f"cannot read {self.path(name)}: {error.strerror}; export the bundle again"
+                ) from error
             if digest != file.sha256:
                 raise BundleError(
                     f"{self.path(name)} is not the file that was exported (sha256 {digest[:12]}…, expected"
@@ -188,7 +207,9 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
         data = json.loads(manifest.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         if root.is_dir() and (root / "config.json").exists():
-            raise BundleError(f"{root} is a checkpoint, not a bundle; make one with: edgenlp export {root} OUT") from error
+            raise BundleError(
+                f"{root} is a checkpoint, not a bundle; make one with: edgenlp export {root} OUT"
+            ) from error
         what = "holds no edgenlp.json" if root.is_dir() else "is not a folder"
         raise BundleError(f"{root} {what}; give the folder that `edgenlp export` wrote") from error
     except OSError as error:
@@ -223,7 +244,9 @@ def _check(bundle: Bundle, manifest: Path) -> None:
     root = bundle.folder.resolve()
     for name, file in bundle.files.items():
         if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name or ":" in name:
-            raise BundleError(f"{manifest}: {name!r} is not a plain file name; a bundle may not reach outside its folder")
+            raise BundleError(
+                f"{manifest}: {name!r} is not a plain file name; a bundle may not reach outside its folder"
+            )
         path = bundle.folder / name
         if path.is_symlink() and path.resolve().parent != root:
             raise BundleError(f"{path} is a link that leads out of the bundle; copy the file itself")
@@ -244,7 +267,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         hints = typing.get_type_hints(kind)
         known = {item.name: item for item in fields(kind)}
         if unknown := sorted(set(value) - set(known)):
-            raise BundleError(f"{where}: unknown field {unknown[0]!r}; it was written by another version: upgrade edgenlp")
+            raise BundleError(
+                f"{where}: unknown field {unknown[0]!r}; it was written by another version: upgrade edgenlp"
+            )
         required = {name for name, item in known.items() if _has_no_default(item)}
         if missing := sorted(required - set(value)):
             raise BundleError(f"{where}: field {missing[0]!r} is missing; export the bundle again")
@@ -265,7 +290,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(value, plain) and not (plain is int and isinstance(value, bool)) and origin is None:
         return value
-    raise BundleError(f"{where}: expected {getattr(plain, '__name__', plain)}, found {_name(value)}; export the bundle again")
+    raise BundleError(
+        f"{where}: expected {getattr(plain, '__name__', plain)}, found {_name(value)}; export the bundle again"
+    )
 
 
 def _has_no_default(item: Field[Any]) -> bool:

@@ -86,8 +86,7 @@ def _export(args: argparse.Namespace) -> None:
 
         # matrices and tables: what else there is stays in float32 whatever the precision
         tensors = [item for item in exporter.list_tensors(args.source) if len(item[1]) == 2]
-        rows = [(name, " × ".join(map(str, shape)), dtype) for name, shape, dtype in tensors]
-        print(table(rows, indent=0))
+        print(table([(name, " × ".join(map(str, shape)), dtype) for name, shape, dtype in tensors], indent=0))
         return
     options = {} if args.tolerance is None else {"tolerance": args.tolerance}
     start = time.perf_counter()
@@ -190,7 +189,7 @@ def _inspect(args: argparse.Namespace) -> None:
     if args.defaults or args.model is None:
         from edgenlp.tasks import TASKS
 
-        print(_json(dict(rows), indent=1) if args.json else default_models(TASKS, rows))
+        print(_json(dict(rows), indent=1) if args.json else default_models(TASKS, rows, width=_width()))
         return
     bundle = open_bundle(find(args.model))
     if args.verify:

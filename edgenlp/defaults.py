@@ -30,7 +30,11 @@ def find(model: str | os.PathLike[str]) -> Path:
     names = _installed()
     if str(model) in names:
         return names[str(model)]
-    known = f"installed are {', '.join(sorted(names))}" if names else "none is installed by name: pip install edgenlp-models"
+    known = (
+        f"installed are {', '.join(sorted(names))}"
+        if names
+        else "none is installed by name: pip install edgenlp-models"
+    )
     raise BundleError(f"there is no folder {str(model)!r}, and no installed model of that name ({known})")
 
 

@@ -108,7 +108,9 @@ class Encoder:
             feed["token_type_ids"] = _padded(types, lengths, width)
         if self._wants_rows:
             wanted = rows if rows is not None else [range(len(item)) for item in ids]
-            feed["rows"] = np.concatenate([np.asarray(item, np.int64) + width * place for place, item in enumerate(wanted)])
+            feed["rows"] = np.concatenate(
+                [np.asarray(item, np.int64) + width * place for place, item in enumerate(wanted)]
+            )
         return self._session.run(feed)
 
     def _own(self, outputs: Rows, place: int, length: int, rows: list[Sequence[int]] | None) -> Rows:
@@ -118,7 +120,9 @@ class Encoder:
             shape = self._session.outputs[name].shape
             if shape[0] == "rows":
                 if rows is None:
-                    raise BundleError("the graph gives chosen rows only, and none were chosen; name the positions wanted")
+                    raise BundleError(
+                        "the graph gives chosen rows only, and none were chosen; name the positions wanted"
+                    )
                 start = sum(len(item) for item in rows[:place])
                 own[name] = array[start : start + len(rows[place])]
             elif len(shape) > 1 and shape[1] == "sequence":

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,8 @@ class _Version(argparse.Action):
         """Print and exit."""
         from edgenlp import __version__
 
-        parser.exit(message=f"edgenlp {__version__}\n")
+        sys.stdout.write(f"edgenlp {__version__}\n")
+        parser.exit()
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

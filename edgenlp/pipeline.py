@@ -7,7 +7,7 @@ from typing import Any
 from edgenlp.defaults import default_for, find
 from edgenlp.errors import BundleError, InputError
 from edgenlp.model import Model, open_model
-from edgenlp.tasks import ALIASES, TASKS, Task
+from edgenlp.tasks import ALIASES, TASKS
 from edgenlp.tasks.task import check_options
 
 __all__ = ["pipeline", "task_named"]
@@ -60,15 +60,13 @@ def pipeline(
             raise InputError(f"{name}= is transformers' and has no meaning here; {_FOREIGN[name]}")
     if task is None and model is None:
         raise InputError("name a task, a model, or both; tasks are " + ", ".join(TASKS))
-    name = task_named(task) if task is not None else None
+    chosen = task_named(task) if task is not None else None
     if not isinstance(model, Model):
-        if model is None:
-            assert name is not None
-        folder = find(model) if model is not None else default_for(str(name))
-        if name is not None:
-            check_options(TASKS[name].__call__, options)
+        folder = find(model) if model is not None else default_for(str(chosen))
+        if chosen is not None:
+            check_options(TASKS[chosen].__call__, options)
         model = open_model(folder, threads=threads, preset=preset, verify=verify)
-    name = name or model.bundle.tasks[0]
+    name = chosen or model.bundle.tasks[0]
     if name not in model.bundle.tasks:
         raise BundleError(
             f"{model.bundle.folder} serves {', '.join(model.bundle.tasks)}, not {name}; give a model with the head for it"

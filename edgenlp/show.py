@@ -222,7 +222,7 @@ def _features(given: Any, result: Any, view: View) -> str:
     note = f", length {math.sqrt(float(np.square(first, dtype=float).sum())):.4g}" if array.ndim == 1 else ""
     numbers = ", ".join(f"{value:.4g}" for value in first[:6].tolist()) + (", …" if len(first) > 6 else "")
     head = _heading(cut(_text(given), view.width), view)
-    return f"{head}\n  {shape} numbers ({array.dtype}{note})\n  [{numbers}]"
+    return f"{head}\n  {shape} numbers{note}\n  [{numbers}]"
 
 
 def _similar(given: Any, result: Any, view: View) -> str:

@@ -77,14 +77,19 @@ def exported(bundle: Bundle, folder: Path, took: float, *, width: int) -> str:
     return f"wrote {plain(folder)}\n{facts(rows, width=width)}\ntry it: {plain(trial)}"
 
 
-def default_models(tasks: Iterable[str], defaults: Mapping[str, Mapping[str, Any]]) -> str:
+def default_models(tasks: Iterable[str], defaults: Mapping[str, Mapping[str, Any]], *, width: int) -> str:
     """Every task with the model that it uses where none is named."""
     rows = [("TASK", "MODEL", "WHY")]
     for task in tasks:
         row = defaults.get(task, {"model": "none", "why": "name one with --model"})
         rows.append((task, plain(row["model"]), plain(row.get("why", ""))))
     hint = "" if defaults else "\n\nno default models are installed: pip install edgenlp-models"
-    return table(rows, indent=0) + hint
+    room = width - sum(max(len(row[column]) for row in rows) + 2 for column in (0, 1))
+    wrapped = []
+    for task, model, why in rows:
+        parts = textwrap.wrap(why, max(room, 24)) if width else [why]
+        wrapped += [(task, model, parts[0] if parts else ""), *(("", "", part) for part in parts[1:])]
+    return table(wrapped, indent=0) + hint
 
 
 def measured(report: Report) -> str:

@@ -4,6 +4,7 @@ An `Encoding` is one input of the model: ids, type ids, character offsets into t
 longer than the window becomes several of them.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -35,9 +36,11 @@ class Tokens:
     def __init__(self, file: Path, facts: Vocabulary) -> None:
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # noqa: BLE001  # the library raises bare Exception
+        except Exception as error:  # the library raises bare Exception
             version = tokenizers.__version__
-            raise BundleError(f"{file} cannot be read by tokenizers {version} ({error}); export the bundle again") from error
+            raise BundleError(
+                f"{file} cannot be read by tokenizers {version} ({error}); export the bundle again"
+            ) from error
         self.facts = facts
         # Special tokens are added after truncation, by the post-processor itself: it is taken out so that it runs once, not twice.
         self._template = self._tokenizer.post_processor or ByteLevel(trim_offsets=False)
@@ -74,8 +77,10 @@ class Tokens:
             if truncation is not None and max_length is not None:
                 room = max_length - (self._template.num_special_tokens_to_add(len(parts) == 2) if special_tokens else 0)
                 self._truncate(parts, room, stride or 0, truncation)
-            whole = self._template.process(*parts, add_special_tokens=special_tokens)
-            windows.append([whole, *whole.overflowing] if stride is not None else [whole])
+            # Each window is put together by itself: the template marks the second text in the first window only
+            cuts = [[part, *part.overflowing] if stride is not None else [part] for part in parts]
+            together = itertools.product(*cuts) if len(cuts) == 2 else ((cut, None) for cut in cuts[0])
+            windows.append([self._template.process(first, second, special_tokens) for first, second in together])
         return windows
 
     def _prepared(self, text: str | list[str]) -> str | list[str]:
@@ -130,6 +135,12 @@ class Tokens:
         """
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
         return _cleaned(text) if (self.facts.clean_up if clean_up is None else clean_up) else text
+
+    def join(self, pieces: Sequence[str]) -> str:
+        """The text of tokens given as the vocabulary writes them (`convert_tokens_to_string` of transformers)."""
+        decoder = self._tokenizer.decoder
+        text: str = decoder.decode(list(pieces)) if decoder is not None else " ".join(pieces)
+        return text
 
     def token_to_id(self, token: str) -> int | None:
         """The id of `token`, None where the vocabulary does not hold it."""

@@ -1,7 +1,7 @@
 """The recipe, read aloud: read, build and quantize, verify, write. Knows the order of things and none of their insides.
 
-A bundle is written to a temporary sibling folder and renamed when it is whole, so that an export that fails or is killed leaves nothing
-that looks like a bundle.
+A bundle is written to a temporary sibling folder and renamed when it is whole, so that an export that fails or is
+killed leaves nothing that looks like a bundle.
 """
 
 import hashlib
@@ -88,7 +88,9 @@ def export(
         bundle = replace(bundle, folder=target)
         _install(folder, target)
     except OSError as error:
-        raise ExportError(f"cannot write {target}: {error.strerror or error}; free some space or choose another place") from error
+        raise ExportError(
+            f"cannot write {target}: {error.strerror or error}; free some space or choose another place"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return bundle
@@ -101,7 +103,9 @@ def list_tensors(src: str | os.PathLike[str]) -> list[tuple[str, tuple[int, ...]
         return [(name, checkpoint.shape(name), checkpoint.dtype(name)) for name in checkpoint.names()]
 
 
-def _write(src: Path, folder: Path, task: str | None, policy: Policy, tolerance: float | None, progress: Progress) -> Bundle:
+def _write(
+    src: Path, folder: Path, task: str | None, policy: Policy, tolerance: float | None, progress: Progress
+) -> Bundle:
     progress(_STEPS[0], 0, len(_STEPS))
     sentence = read_sentence_model(src)
     root = sentence.transformer if sentence else src
@@ -157,7 +161,6 @@ def _describe(
     if facts.kind == "sequence-classification" and len(facts.labels) < 2:
         tasks = tasks[:1]  # one column cannot tell entailment from contradiction
     named = config.get("architectures")
-    limits = [body.window, sentence.max_length if sentence and sentence.max_length else body.window]
     return Bundle(
         folder=folder,
         name=_name(src),
@@ -165,7 +168,7 @@ def _describe(
         precision=policy.precision,
         kept=dict(policy.keep),
         graphs={"encoder": _GRAPH},
-        window=min(limits),
+        window=body.window,
         tokenizer=vocabulary,
         head=facts,
         pooling=sentence.pooling if sentence and head.kind == "hidden-states" else None,
@@ -191,16 +194,24 @@ def _head_facts(config: dict[str, Any], checkpoint: Checkpoint, head: parts.Head
     named = config.get("id2label")
     names = {int(key): str(label) for key, label in named.items()} if isinstance(named, dict) else {}
     labels = tuple(names.get(index, f"LABEL_{index}") for index in range(count))
-    ids = config.get("label2id") if isinstance(config.get("label2id"), dict) else {label: i for i, label in enumerate(labels)}
-    entails = (int(index) for label, index in (ids or {}).items() if str(label).lower().startswith("entail"))
+    ids = config.get("label2id")
+    numbered = ids.items() if isinstance(ids, dict) else zip(labels, range(count), strict=True)
+    entails = (int(index) for label, index in numbered if str(label).lower().startswith("entail"))
     problem = config.get("problem_type")
     function = config.get("function_to_apply")
-    return Head(head.kind, labels, str(problem) if problem else None, str(function) if function else None, next(entails, None))
+    return Head(
+        kind=head.kind,
+        labels=labels,
+        problem=str(problem) if problem else None,
+        function=str(function) if function else None,
+        entailment=next(entails, None),
+        all_scores=config.get("return_all_scores") is True,
+    )
 
 
 def _name(src: Path) -> str:
     """The folder's own name, as the user sees it: links are not followed."""
-    return Path(os.path.abspath(src)).name
+    return src.absolute().name or src.resolve().name
 
 
 def _parameters(checkpoint: Checkpoint) -> int:
@@ -210,7 +221,14 @@ def _parameters(checkpoint: Checkpoint) -> int:
 
 def _tokenizer_folder(src: Path, transformer: Path) -> Path:
     """sentence-transformers keeps the tokenizer with the transformer; old folders keep it above."""
-    names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+    names = (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+        "vocab.json",
+        "sentencepiece.bpe.model",
+        "spiece.model",
+    )
     return transformer if any((transformer / name).is_file() for name in names) else src
 
 

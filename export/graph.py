@@ -1,5 +1,4 @@
-"""A small writer of named, typed ONNX nodes: linear, norm, attention, embedding. Knows the operators of onnxruntime's CPU provider,
-and no architecture.
+"""A small writer of named, typed ONNX nodes. Knows the operators of onnxruntime's CPU provider, and no architecture.
 
 Weights leave for the weights file as soon as they are given, so that memory never holds more than the largest of them. A graph is
 what the runtime loads as it is: already fused, every shape symbolic.
@@ -92,7 +91,9 @@ class Graph:
                     node.input[place] = name
         self._outputs.append(helper.make_tensor_value_info(name, dtype, list(shape)))
 
-    def node(self, op: str, inputs: Sequence[str], name: str, *, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
+    def node(
+        self, op: str, inputs: Sequence[str], name: str, *, outputs: int = 1, domain: str = "", **attributes: Any
+    ) -> Any:
         """Add a node; returns the name of its output, or a list of names where `outputs` is more than one."""
         names = [name] if outputs == 1 else [f"{name}.{index}" for index in range(outputs)]
         self._nodes.append(helper.make_node(op, list(inputs), names, name=name, domain=domain, **attributes))
@@ -133,7 +134,7 @@ class Graph:
     # Layers
 
     def linear(self, x: str, matrices: Sequence[Matrix], name: str, *, exact: bool = False) -> str:
-        """x [..., in] times the transposed weights, side by side, plus biases: [..., sum of outs].
+        """X [..., in] times the transposed weights, side by side, plus biases: [..., sum of outs].
 
         Args:
             x: The input.
@@ -159,7 +160,7 @@ class Graph:
     ) -> str:
         matrix = self._floats(f"{key}.weight", [weight.T for weight in weights], 1, scheme)
         product: str = self.node("MatMul", [x, matrix], name + ("/matmul" if bias else ""))
-        return self.node("Add", [product, bias], name) if bias else product  # type: ignore[no-any-return]
+        return str(self.node("Add", [product, bias], name)) if bias else product
 
     def _channel_linear(self, x: str, weights: list[NDArray[Any]], bias: str | None, key: str, name: str) -> str:
         if f"{key}.int8" not in self._tensors:
@@ -203,52 +204,60 @@ class Graph:
         """Rows of an embedding table [entries, width], looked up by `ids` [...]: [..., width]."""
         scheme = self.policy(tensor)
         if scheme.table != "blocks":
-            return self.node("Gather", [self._floats(f"{tensor}.table", [rows], 0, scheme), ids], name)  # type: ignore[no-any-return]
-        block = self._table_blocks(tensor, rows, scheme)
-        # The layout is the one that `tied` reads, two-dimensional here: [entries, bytes]
+            return str(self.node("Gather", [self._floats(f"{tensor}.table", [rows], 0, scheme), ids], name))
+        block = block_size(rows.shape[1], TABLE_BLOCK)
+        if f"{tensor}.rows" not in self._tensors:
+            packed, scales = quantize_blocks(rows, scheme.table_bits, block)
+            width = rows.shape[1] * scheme.table_bits // 8  # what fills the last block is left out
+            self.tensor(f"{tensor}.rows", packed.reshape(len(rows), -1)[:, :width])
+            self.tensor(f"{tensor}.scale", scales)
         return self.contrib(
             "GatherBlockQuantized", [f"{tensor}.rows", ids, f"{tensor}.scale"], name,
             bits=scheme.table_bits, block_size=block, gather_axis=0, quantize_axis=1,
         )  # fmt: skip
 
     def tied(self, x: str, tensor: str, rows: NDArray[Any], bias: NDArray[Any] | None, name: str) -> str:
-        """x [n, width] times the transposed embedding table, stored once for both uses, plus bias [entries]: [n, entries]."""
+        """X [n, width] times the transposed embedding table, stored once for both uses, plus bias [entries]: [n, entries]."""
         scheme = self.policy(tensor)
         shift = None if bias is None else self.tensor(f"{name}.bias", bias.astype(np.float32))
         if scheme.table != "blocks":
             inputs = [x, self._floats(f"{tensor}.table", [rows], 0, scheme), *([shift] if shift else [])]
-            return self.node("Gemm", inputs, name, transB=1)  # type: ignore[no-any-return]
-        block = self._table_blocks(tensor, rows, scheme)
-        return self._blocks_product(x, tensor, shift, name, rows.shape[1], len(rows), scheme.table_bits, block)
-
-    def _table_blocks(self, tensor: str, rows: NDArray[Any], scheme: Scheme) -> int:
-        """Store a quantized table in the two shapes over the same bytes; returns its block size."""
+            return str(self.node("Gemm", inputs, name, transB=1))
         block = block_size(rows.shape[1], TABLE_BLOCK)
-        if f"{tensor}.rows" not in self._tensors:
+        stored = self._tensors.get(f"{tensor}.rows")
+        if (
+            stored is not None and rows.shape[1] % block == 0
+        ):  # the same bytes, seen as [entries, blocks, bytes of a block]
+            shared = TensorProto()
+            shared.CopyFrom(stored)
+            shared.name = f"{tensor}.blocks"
+            shared.dims[:] = (len(rows), rows.shape[1] // block, block * scheme.table_bits // 8)
+            self._tensors[shared.name] = shared
+        else:
             packed, scales = quantize_blocks(rows, scheme.table_bits, block)
             self.tensor(f"{tensor}.blocks", packed)
-            width = rows.shape[1] * scheme.table_bits // 8
-            self.tensor(f"{tensor}.rows", packed.reshape(len(rows), -1)[:, :width])
             self.tensor(f"{tensor}.scale", scales)
-        return block
+        return self._blocks_product(x, tensor, shift, name, rows.shape[1], len(rows), scheme.table_bits, block)
 
-    def norm(self, x: str, weight: tuple[str, NDArray[Any]], bias: tuple[str, NDArray[Any]] | None, eps: float, name: str) -> str:
+    def norm(
+        self, x: str, weight: tuple[str, NDArray[Any]], bias: tuple[str, NDArray[Any]] | None, eps: float, name: str
+    ) -> str:
         """Layer normalization over the last axis."""
         inputs = [x, self.tensor(weight[0], weight[1].astype(np.float32))]
         if bias is not None:
             inputs.append(self.tensor(bias[0], bias[1].astype(np.float32)))
-        return self.node("LayerNormalization", inputs, name, axis=-1, epsilon=eps)  # type: ignore[no-any-return]
+        return str(self.node("LayerNormalization", inputs, name, axis=-1, epsilon=eps))
 
     def activation(self, x: str, kind: str, name: str) -> str:
         """An activation of `ACTIVATIONS`."""
         if kind == "silu":
-            return self.node("Mul", [x, self.node("Sigmoid", [x], name + "/sigmoid")], name)  # type: ignore[no-any-return]
+            return str(self.node("Mul", [x, self.node("Sigmoid", [x], name + "/sigmoid")], name))
         if kind == "quick_gelu":
             return self.contrib("QuickGelu", [x], name, alpha=1.702)
         if kind in ("gelu", "gelu_tanh"):
             domain_op = "Gelu" if kind == "gelu" else "FastGelu"
             return self.contrib(domain_op, [x], name)
-        return self.node({"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[kind], [x], name)  # type: ignore[no-any-return]
+        return str(self.node({"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[kind], [x], name))
 
 
 def _joined(arrays: Sequence[NDArray[Any]], axis: int, dtype: Any) -> NDArray[Any]:

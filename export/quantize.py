@@ -77,7 +77,9 @@ class Policy:
     def check_used(self) -> None:
         """Raise `ExportError` where a pattern matched no tensor: it is a misspelling, not a wish."""
         if unused := [pattern for pattern, _ in self.keep if pattern not in self.used]:
-            raise ExportError(f"no quantized tensor is named {unused[0]!r}; `edgenlp export --list-tensors SRC` prints the names")
+            raise ExportError(
+                f"no quantized tensor is named {unused[0]!r}; `edgenlp export --list-tensors SRC` prints the names"
+            )
 
 
 def parse_keep(items: tuple[str, ...] | list[str]) -> tuple[tuple[str, str], ...]:
@@ -176,5 +178,3 @@ def _slices(weight: NDArray[Any]) -> Iterator[slice]:
     step = max(1, _SLICE // max(1, weight.shape[1]))
     for start in range(0, len(weight), step):
         yield slice(start, min(start + step, len(weight)))
-
-

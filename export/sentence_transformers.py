@@ -30,15 +30,11 @@ class SentenceModel:
     Attributes:
         transformer: Folder of the transformer's own checkpoint.
         pooling: How token vectors become one.
-        max_length: Most tokens, None where the folder does not say.
-        lowercase: Whether texts are lowercased before the tokenizer.
         similarity: Name of the similarity function, None where the folder does not say.
     """
 
     transformer: Path
     pooling: Pooling
-    max_length: int | None
-    lowercase: bool
     similarity: str | None
 
 
@@ -51,7 +47,8 @@ def read_sentence_model(folder: Path) -> SentenceModel | None:
     """
     if not (folder / "modules.json").is_file():
         return None
-    transformer, modes, normalize, include_prompt = folder, ("mean",), False, True
+    transformer, normalize, include_prompt = folder, False, True
+    modes: tuple[str, ...] = ("mean",)
     for module in read_list(folder / "modules.json", limit=_LIMIT):
         kind = str(module.get("type", "")).rpartition(".")[2] if isinstance(module, dict) else ""
         path = _inside(folder, str(module["path"]) if isinstance(module, dict) and "path" in module else "")
@@ -77,9 +74,9 @@ def read_sentence_model(folder: Path) -> SentenceModel | None:
     default = facts.get("default_prompt_name")
     return SentenceModel(
         transformer=transformer,
-        pooling=Pooling(modes, normalize, prompts, str(default) if default else None, include_prompt),
-        max_length=length,
-        lowercase=lowercase,
+        pooling=Pooling(
+            modes, normalize, prompts, str(default) if default else None, include_prompt, length, lowercase
+        ),
         similarity=similarity,
     )
 
@@ -91,7 +88,9 @@ def _modes(config: dict[str, Any], path: Path) -> tuple[str, ...]:
     else:
         modes = tuple(mode for flag, mode in _MODES.items() if config.get(flag))
     if not modes:
-        raise UnsupportedError(f"{path / 'config.json'} names no pooling that is supported: {', '.join(_MODES.values())}")
+        raise UnsupportedError(
+            f"{path / 'config.json'} names no pooling that is supported: {', '.join(_MODES.values())}"
+        )
     return modes
 
 

@@ -1,11 +1,12 @@
-"""The bundle's answers against the checkpoint's. The reference is a forward pass in plain numpy, which shares the checkpoint's names
-with the graph writer and nothing else.
+"""The bundle's answers against the checkpoint's. Knows how a forward pass goes, and nothing of graphs.
+
+The reference is written in plain numpy and shares the names of the checkpoint's tensors with the graph writer, nothing else.
 """
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,10 @@ def measure(folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: Body, he
     texts: list[str | tuple[str, str]] = [*lines, (lines[0], lines[1]), (lines[2], lines[3])]
     longest = min(bundle.window, _LONGEST)
     encoded = [windows[0] for windows in tokens.encode(texts, max_length=longest, truncation="longest_first")]
-    windows = [Window(list(item.ids), list(item.type_ids) if bundle.tokenizer.type_ids else [0] * len(item)) for item in encoded]
+    windows = [
+        Window(list(item.ids), list(item.type_ids) if bundle.tokenizer.type_ids else [0] * len(item))
+        for item in encoded
+    ]
     windows = [window for window in windows if window.ids]
     rows = [sorted({0, len(window.ids) // 2, len(window.ids) - 1}) for window in windows]
     expected = forward(checkpoint, body, head, windows, rows)
@@ -130,7 +134,13 @@ def forward(
     else:
         parts = ends[:-1]
     for step in head.steps:
-        x = model.dense(x, step) if isinstance(step, Dense) else model.norm(x, step) if isinstance(step, Norm) else _activate(x, step)
+        x = (
+            model.dense(x, step)
+            if isinstance(step, Dense)
+            else model.norm(x, step)
+            if isinstance(step, Norm)
+            else _activate(x, step)
+        )
     if head.tied:
         x = x @ model.tensor(head.tied).T + (model.tensor(head.tied_bias) if head.tied_bias else np.float32(0))
     return [part[0] if head.first_token else part for part in np.split(x, parts)]
@@ -160,18 +170,22 @@ class _Reference:
         places = np.concatenate([_places(np.asarray(window.ids), body) for window in windows])
         x = np.asarray(self._checkpoint.tensor(body.words)[tokens], np.float32) + self.tensor(body.positions)[places]
         if body.types:
-            x = x + self.tensor(body.types)[np.concatenate([np.asarray(window.type_ids) for window in windows])]
+            table = self.tensor(body.types)
+            kinds = np.concatenate([np.asarray(window.type_ids) for window in windows])
+            x = x + table[kinds if len(table) > 1 else 0]
         x = self.norm(x, body.norm)
         return self.dense(x, body.projection) if body.projection else x
 
     def layer(self, x: Floats, layer: Layer, bias: RelativeBias | None, ends: NDArray[np.int64]) -> Floats:
         part = layer.attention
         q, k, v = (self.dense(x, d) for d in (part.query, part.key, part.value))
-        texts = zip(*(np.split(array, ends[:-1]) for array in (q, k, v)), strict=True)
+        texts = zip(np.split(q, ends[:-1]), np.split(k, ends[:-1]), np.split(v, ends[:-1]), strict=True)
         table = self.tensor(bias.table) if bias else None
         mixed = np.concatenate([_attend(*text, part.heads, bias, table) for text in texts])
         x = self.norm(x + self.dense(mixed, part.output), layer.attention_norm)
-        return self.norm(x + self.dense(_activate(self.dense(x, layer.up), layer.activation), layer.down), layer.ffn_norm)
+        return self.norm(
+            x + self.dense(_activate(self.dense(x, layer.up), layer.activation), layer.down), layer.ffn_norm
+        )
 
 
 def _places(ids: NDArray[np.int64], body: Body) -> NDArray[np.int64]:
@@ -179,7 +193,8 @@ def _places(ids: NDArray[np.int64], body: Body) -> NDArray[np.int64]:
     if body.skipped_id is None:
         return np.arange(len(ids))
     real = ids != body.skipped_id
-    return np.cumsum(real) * real + body.first_position - 1
+    places: NDArray[np.int64] = np.cumsum(real) * real + body.first_position - 1
+    return places
 
 
 def _attend(q: Floats, k: Floats, v: Floats, heads: int, bias: RelativeBias | None, table: Floats | None) -> Floats:

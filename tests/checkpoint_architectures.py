@@ -80,9 +80,7 @@ _BERT = Names(
 _ROBERTA = Names(
     prefix="roberta",
     layer=_BERT_LAYER,
-    masked=MaskedHead(
-        dense="lm_head.dense", norm="lm_head.layer_norm", decoder="lm_head.decoder", bias="lm_head.bias"
-    ),
+    masked=MaskedHead(dense="lm_head.dense", norm="lm_head.layer_norm", decoder="lm_head.decoder", bias="lm_head.bias"),
     pooler="pooler.dense",
     projection=None,
     classifier=("classifier.dense", "classifier.out_proj"),

@@ -1,8 +1,8 @@
-"""Names, shapes and random values of a checkpoint's tensors, and the safetensors file: knows nothing of configs' defaults or tokenizers.
+"""Names, shapes and random values of a checkpoint's tensors, and the safetensors file: knows no defaults, no tokenizer.
 
 The names are those that `save_pretrained` of transformers 4.57.6 writes. Every tensor is drawn from its own
-`np.random.RandomState` (whose stream numpy has frozen), seeded by the checkpoint's seed and the tensor's name, so that leaving
-out a layer or storing half precision changes no other value.
+`np.random.RandomState` (whose stream numpy has frozen), seeded by the checkpoint's seed and the tensor's name, so that
+leaving out a layer or storing half precision changes no other value.
 """
 
 import json
@@ -99,7 +99,10 @@ class Tensor:
 
 def _linear(name: str, rows: int, columns: int, keep: tuple[int, tuple[int, ...]] | None = None) -> list[Tensor]:
     bias_keep = keep if keep is not None and keep[0] == 0 else None
-    return [Tensor(f"{name}.weight", (rows, columns), "matrix", keep), Tensor(f"{name}.bias", (rows,), "bias", bias_keep)]
+    return [
+        Tensor(f"{name}.weight", (rows, columns), "matrix", keep),
+        Tensor(f"{name}.bias", (rows,), "bias", bias_keep),
+    ]
 
 
 def _norm(name: str, size: int) -> list[Tensor]:
@@ -193,8 +196,8 @@ def head_tensors(names: Names, config: Mapping[str, Any], head: str, *, labels: 
         config: `config.json`.
         head: One of checkpoints.HEADS.
         labels: Number of the head's labels.
-        tied: The masked LM's decoder: "absent" (tied, as transformers saves it today), "copied" (tied and stored twice, as it
-            saved it once), "untied" (a table of its own).
+        tied: The masked LM's decoder: "absent" (tied, as transformers saves it today), "copied" (tied and stored twice,
+            as it saved it once), "untied" (a table of its own).
     """
     hidden = _width(config)
     if head == "sequence_classification":

@@ -1,8 +1,8 @@
-"""Small random checkpoints, the same bytes every time: knows the folder that `save_pretrained` leaves, not how anyone reads it.
+"""Small random checkpoints, the same bytes every time: knows the folder that `save_pretrained` leaves, not its readers.
 
-`write_checkpoint` writes what transformers 4.57.6 would for the eight BERT-type encoders: `config.json`, `model.safetensors`, the
-tokenizer's files and, for a sentence-transformers folder, its extra files. Weights are scaled so that activations stay of order
-one and outputs are well spread: a wrong mask or a wrong activation function shows.
+`write_checkpoint` writes what transformers 4.57.6 would for the eight BERT-type encoders: `config.json`,
+`model.safetensors`, the tokenizer's files and, for a sentence-transformers folder, its extra files. Weights are scaled
+so that activations stay of order one and outputs are well spread: a wrong mask or a wrong activation function shows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -188,7 +188,13 @@ def _write_tokenizer(folder: Path, name: str, length: int, changes: Mapping[str,
             unigram(folder, "spiece.model", ALBERT)
         case "LlamaTokenizer":
             byte_fallback(folder)
-            own = {"pad_token": "[PAD]", "mask_token": "<mask>", "legacy": False, "add_eos_token": True}
+            own = {
+                "pad_token": "[PAD]",
+                "mask_token": "<mask>",
+                "legacy": False,
+                "add_eos_token": True,
+                "padding_side": "right",
+            }
         case "MPNetTokenizer":  # its special tokens lie where RoBERTa's do, since it counts positions as RoBERTa does
             words = (TOKENIZERS / "wordpiece" / "vocab.txt").read_text("utf-8").split("\n")
             lines = ["<s>", "<pad>", "</s>", "[UNK]", *words[5:-1], "<mask>", ""]

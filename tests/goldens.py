@@ -1,4 +1,4 @@
-"""The recorded answers of transformers 4.57.6: which checkpoints and inputs they belong to, and how they are read. Runs no model."""
+"""The recorded answers of transformers 4.57.6: their checkpoints and inputs, and how they are read. Runs no model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from checkpoints import ARCHITECTURES
 
 __all__ = ["GOLDENS", "MODELS", "Window", "kept", "load_models", "load_tasks", "rows_of", "windows_of"]
@@ -33,7 +32,7 @@ def _case(architecture: str, head: str, seed: int, **values: Any) -> Json:
 
 
 def _models() -> dict[str, Json]:
-    """Name to the arguments of `write_checkpoint`; `absent_layers` and `extra_layers` say what the recorder has to mend."""
+    """Name to the arguments of `write_checkpoint`."""
     heads = ("sequence_classification", "token_classification", "question_answering", "masked_lm", "encoder")
     cases: dict[str, Json] = {}
     for number, architecture in enumerate(ARCHITECTURES):

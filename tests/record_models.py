@@ -1,4 +1,4 @@
-"""Record what transformers 4.57.6 computes on the checkpoints of goldens.py: eager attention, float32, one window at a time.
+"""Record what transformers 4.57.6 computes on the checkpoints of goldens.py: eager, float32, one window at a time.
 
 Run by hand: python tests/record_models.py. Needs torch and transformers.
 """

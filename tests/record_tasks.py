@@ -3,6 +3,7 @@
 Run by hand: python tests/record_tasks.py [TASK ...]. Needs torch and transformers.
 """
 
+import itertools
 import json
 import sys
 import tempfile
@@ -41,7 +42,7 @@ def ties(value: Any) -> bool:
         scores = [item["score"] for item in value] if "index" not in value[0] else []
     else:
         return isinstance(value, list) and any(map(ties, value))
-    return any(abs(a - b) <= _CLOSE * abs(a) for a, b in zip(scores, scores[1:], strict=False) if a != b)
+    return any(abs(a - b) <= _CLOSE * abs(a) for a, b in itertools.pairwise(scores) if a != b)
 
 
 def answer(task: str, folder: Path, call: Json) -> Json:

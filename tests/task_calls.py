@@ -63,7 +63,11 @@ def _text_classification() -> list[Json]:
     found = []
     for number, kind in enumerate((*KINDS, "distilbert", "camembert", "electra", "mpnet")):
         checkpoint = _checkpoint(kind, head, 1000 + number)
-        found += [_call(checkpoint, TEXTS, top_k=None), _call(checkpoint, one), _call(checkpoint, [short, {"text": "a"}])]
+        found += [
+            _call(checkpoint, TEXTS, top_k=None),
+            _call(checkpoint, one),
+            _call(checkpoint, [short, {"text": "a"}]),
+        ]
     bert = _checkpoint("bert", head, 1000)
     for options in (
         {"top_k": 1},
@@ -84,7 +88,10 @@ def _text_classification() -> list[Json]:
             found.append(_call(bert, value, **options))
         if "batch_size" not in options:
             found += [_call(bert, one, init=options), _call(bert, [one, TEXTS[2]], init=options)]
-    found += [_call(bert, one, init={"top_k": 2}, top_k=1), _call(bert, one, init={"top_k": None}, return_all_scores=False)]
+    found += [
+        _call(bert, one, init={"top_k": 2}, top_k=1),
+        _call(bert, one, init={"top_k": None}, return_all_scores=False),
+    ]
     found += [
         _call(bert, []),
         _call(bert, [[["premise text", "second text"]]]),
@@ -125,7 +132,10 @@ def _text_classification() -> list[Json]:
     for number, values in enumerate(heads.values()):
         checkpoint = _checkpoint("bert", head, 1020 + number, **values)
         found += [_call(checkpoint, one), _call(checkpoint, [one, ""]), _call(checkpoint, one, top_k=None)]
-        found += [_call(checkpoint, one, function_to_apply="sigmoid"), _call(checkpoint, one, function_to_apply="softmax")]
+        found += [
+            _call(checkpoint, one, function_to_apply="sigmoid"),
+            _call(checkpoint, one, function_to_apply="softmax"),
+        ]
     return found
 
 
@@ -210,7 +220,12 @@ def _token_classification() -> list[Json]:
             _call(checkpoint, LONG[:600], aggregation_strategy="simple", stride=8),
             _call(checkpoint, LONG[:600], aggregation_strategy="first", stride=16),
             _call(checkpoint, one.split(), is_split_into_words=True),
-            _call(checkpoint, [one.split(), ["Où", "habitent-ils", "?"]], is_split_into_words=True, aggregation_strategy="max"),
+            _call(
+                checkpoint,
+                [one.split(), ["Où", "habitent-ils", "?"]],
+                is_split_into_words=True,
+                aggregation_strategy="max",
+            ),
         ]
     bert = _checkpoint("bert", head, 1200)
     for options in (
@@ -277,8 +292,10 @@ def _question_answering() -> list[Json]:
     found = []
     for number, kind in enumerate((*KINDS, "mpnet")):
         checkpoint = _checkpoint(kind, head, 1300 + number)
-        for text in [*TEXTS[:10], "a", TEXTS[14], TEXTS[15]]:
+        for text in [*TEXTS[:10], TEXTS[14], TEXTS[15]]:
             found.append(_call(checkpoint, question="Où est l'église ?", context=text, top_k=3))
+        # More answers than tokens would be spans of score 0, of which numpy's partition chooses as it likes
+        found.append(_call(checkpoint, question="Où est l'église ?", context="a"))
         found += [
             _call(checkpoint, question=question, context=LONG, top_k=4),
             _call(checkpoint, question=question, context=LONG_CHINESE, top_k=2, align_to_words=False),
@@ -346,7 +363,10 @@ def _question_answering() -> list[Json]:
         _call(bert, question="[CLS] [SEP]?", context="a [CLS] b [SEP] c", top_k=4),
     ]
     wide = _checkpoint("bert", head, 1310, config=POSITIONS, tokenizer_config={"model_max_length": 512})
-    found += [_call(wide, question=question, context=context), _call(wide, question=question, context=LONG, max_seq_len=100)]
+    found += [
+        _call(wide, question=question, context=context),
+        _call(wide, question=question, context=LONG, max_seq_len=100),
+    ]
     return found
 
 
@@ -410,8 +430,16 @@ def _fill_mask() -> list[Json]:
         _call(bert, "[MASK] " + LONG, tokenizer_kwargs={"truncation": True, "max_length": 12}, top_k=2),
         _call(bert, LONG + " [MASK]", tokenizer_kwargs={"truncation": True}),
         _call(bert, "[PAD] a [MASK] [PAD] b [SEP]", top_k=2),
-        _call(_checkpoint("bert", head, 1400, tokenizer_config={"clean_up_tokenization_spaces": False}), "[MASK] , it 's .", top_k=1),
-        _call(_checkpoint("bert", head, 1400, tokenizer_config={"clean_up_tokenization_spaces": True}), "[MASK] , it 's .", top_k=1),
+        _call(
+            _checkpoint("bert", head, 1400, tokenizer_config={"clean_up_tokenization_spaces": False}),
+            "[MASK] , it 's .",
+            top_k=1,
+        ),
+        _call(
+            _checkpoint("bert", head, 1400, tokenizer_config={"clean_up_tokenization_spaces": True}),
+            "[MASK] , it 's .",
+            top_k=1,
+        ),
     ]
     for number, kind in enumerate(("distilbert", "camembert", "electra", "mpnet")):
         mask = "<mask>" if kind in ("camembert", "mpnet") else "[MASK]"
@@ -429,7 +457,6 @@ def _feature_extraction() -> list[Json]:
     found += [
         _call(bert, []),
         _call(bert, ["a"]),
-        _call(bert, "a", "b"),
         _call(bert, None),
         _call(bert, LONG),
         _call(bert, "born free and equal", truncation=True),

@@ -1,4 +1,4 @@
-"""Bundles against transformers 4.57.6: the numbers that a graph gives, for every architecture, head and oddity of a checkpoint."""
+"""Graphs against transformers 4.57.6: the same numbers, for every architecture, head and oddity of a checkpoint."""
 
 from collections.abc import Callable, Sequence
 
@@ -55,8 +55,8 @@ def test_quantized_bundle_stays_within_its_tolerance(
     relative = float(np.sqrt(np.mean((found - GOLDENS[name]) ** 2)) / GOLDENS[name].std())
     measured = model.bundle.parity
     report(
-        f"{precision:10} {architecture:12} relative error {measured['relative_error']:.4f} at export, {relative:.4f} against"
-        f" transformers; lowest cosine {measured['cosine']:.4f}"
+        f"{precision:10} {architecture:12} relative error {measured['relative_error']:.4f} at export,"
+        f" {relative:.4f} against transformers; lowest cosine {measured['cosine']:.4f}"
     )
     assert measured["relative_error"] <= SCHEMES[precision].tolerance
     assert relative <= 1.5 * SCHEMES[precision].tolerance

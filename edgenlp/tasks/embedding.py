@@ -34,6 +34,7 @@ class Recipe:
         precision: One of `PRECISIONS`.
         prompt: Put before every text.
         include_prompt: Whether the prompt's tokens take part in pooling.
+        lowercase: Whether texts are lowercased first.
     """
 
     modes: tuple[str, ...]
@@ -43,6 +44,7 @@ class Recipe:
     precision: str
     prompt: str
     include_prompt: bool
+    lowercase: bool
 
 
 def recipe(
@@ -89,6 +91,7 @@ def recipe(
         precision=chosen,
         prompt=_prompt(own, prompt_name, prompt),
         include_prompt=own.include_prompt,
+        lowercase=own.lowercase,
     )
 
 
@@ -99,10 +102,10 @@ def _prompt(own: Pooling, name: str | None, text: str | None) -> str:
         return as_text(text, "prompt")
     if name is None:
         return own.prompts.get(own.default_prompt, "") if own.default_prompt is not None else ""
-    if not own.prompts:
-        raise InputError(f"the model has no prompts, so none named {name!r}; give its text with prompt=")
-    check_choice("prompt_name", name, own.prompts)
-    return own.prompts[name]
+    # sentence-transformers gives every model these two, so that one program serves models with and without prompts
+    known = {"query": "", "document": "", **own.prompts}
+    check_choice("prompt_name", name, known)
+    return known[name]
 
 
 def embed(
@@ -125,7 +128,8 @@ def embed(
         TooLongError: A text is longer than the window, and `window` neither cuts nor splits it.
     """
     # sentence-transformers strips what it tokenizes, which matters to tokenizers that see spaces
-    split = model.tokens.encode([(how.prompt + as_text(text)).strip() for text in texts], **window)
+    prompted = [(how.prompt + as_text(text)).strip() for text in texts]
+    split = model.tokens.encode([text.lower() for text in prompted] if how.lowercase else prompted, **window)
     skipped = 0 if how.include_prompt or not how.prompt else _prompt_length(model.tokens, how.prompt, window)
     first = [index == 0 for group in split for index in range(len(group))]
 

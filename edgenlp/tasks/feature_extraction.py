@@ -70,16 +70,15 @@ class FeatureExtraction(Task):
             raise InputError("truncation is given twice, by itself and in tokenize_kwargs; give it once")
         if not isinstance(return_tensors, bool | None) and return_tensors != "np":
             raise InputError(f'return_tensors must be True, False or "np", found {return_tensors!r}')
-        window = cut(
-            self.model,
-            long_input,
-            "error",
-            truncation=given.get("truncation", truncation),
-            max_length=given.get("max_length"),
-        )
-        window["special_tokens"] = bool(given.get("add_special_tokens", True))
         chosen = (pooling, normalize, truncate_dim, precision, prompt_name, prompt)
-        if all(option is None for option in chosen):
+        pooled = any(option is not None for option in chosen)
+        longest = given.get("max_length")
+        if pooled and longest is None and self.bundle.pooling:
+            longest = self.bundle.pooling.max_length
+        cutting = given.get("truncation", truncation)
+        window = cut(self.model, long_input, "error", truncation=cutting, max_length=longest)
+        window["special_tokens"] = bool(given.get("add_special_tokens", True))
+        if not pooled:
             if window["stride"] is not None:
                 raise InputError(
                     'vectors of tokens cannot be joined over windows; pass pooling="mean" or long_input="truncate"'

@@ -106,7 +106,7 @@ class FillMask(Task):
         count = 5 if top_k is None else top_k
 
         def step(texts: list[Any]) -> list[Any]:
-            masked = self._masked([as_text(text) for text in texts], window)
+            masked = self._masked([_as_input(text) for text in texts], window)
             choices = self._choose(masked, allowed, count, batch_size)
             return [self._filled(item, found) for item, found in zip(masked, choices, strict=True)]
 
@@ -205,6 +205,11 @@ class FillMask(Task):
                 row.append(Filling(score=score, token=token, token_str=self.tokens.decode([token]), sequence=sequence))
             result.append(row)
         return result[0] if single else result
+
+
+def _as_input(value: Any) -> str:
+    # transformers takes a text in a list of its own for that text, and of several such texts forgets all but the first
+    return as_text(value[0] if isinstance(value, list) and len(value) == 1 else value)
 
 
 def _innermost(windows: Sequence[Encoding], offsets: tuple[int, int], mask: int) -> tuple[int, int]:

@@ -59,8 +59,10 @@ class QuestionAnswering(Task):
         self,
         inputs: Any = None,
         context: Any = None,
-        *,
+        *more: Any,
         question: Any = None,
+        data: Any = None,
+        X: Any = None,  # noqa: N803  # transformers' name
         top_k: int | None = None,
         topk: int | None = None,
         doc_stride: int | None = None,
@@ -78,7 +80,10 @@ class QuestionAnswering(Task):
         Args:
             inputs: `{"question": ..., "context": ...}`, a list of these, or any iterable of these; or a question.
             context: A context, or a list with one per question.
+            more: Further `{"question": ..., "context": ...}`, where the first two arguments are such.
             question: A question, or a list of them.
+            data: An old name of `inputs`.
+            X: Another.
             top_k: Most answers to give.
             topk: The old name of `top_k`.
             doc_stride: Tokens that neighbouring windows of a long context share; None for half a window, at most 128.
@@ -124,6 +129,12 @@ class QuestionAnswering(Task):
                 results.append(_answers(text, found, count, handle_impossible_answer, align_to_words))
             return results
 
+        if data is not None or X is not None:
+            inputs = data if X is None else X
+        if isinstance(inputs, Mapping) and isinstance(context, Mapping):  # questions one after the other
+            inputs, context, more = [inputs, context, *more], None, ()
+        if more:
+            raise InputError(f"expected a question and a context, found {len(more) + 2} arguments; send a list of them")
         asked = _asked(inputs, question, context)
         if isinstance(asked, list | tuple) and len(asked) == 1:
             asked = asked[0]
@@ -167,11 +178,11 @@ def window_of(model: Model, max_length: int | None, overlap: int | None, long_in
 
 
 def masked_probabilities(logits: Floats, allowed: NDArray[np.bool_]) -> Floats:
-    """Probabilities [2, tokens] of start and end from `logits` [tokens, 2], those not `allowed` [tokens] practically zero.
+    """Probabilities of start and end [2, tokens] from `logits` [tokens, 2]; a token not `allowed` [tokens] has none.
 
     The others are set to -10000 first (`select_starts_ends` of transformers).
     """
-    return softmax(np.where(allowed, logits.T, np.float32(-10000.0)))
+    return softmax(np.where(allowed, np.ascontiguousarray(logits.T), np.float32(-10000.0)))
 
 
 def best_spans(logits: Floats, allowed: NDArray[np.bool_], count: int, longest: int) -> Spans:
@@ -187,16 +198,17 @@ def best_spans(logits: Floats, allowed: NDArray[np.bool_], count: int, longest: 
         longest: Most tokens of a span.
 
     Returns:
-        At most `count` spans, of equal ones those that come first; none where no token but the first is allowed.
+        At most `count` spans, of equal ones those that come first. The first token, if allowed, is a span of score 0,
+        so that "" fills up what a short context leaves open.
     """
     begin, end = masked_probabilities(logits, allowed)
     null = float(begin[0] * end[0])
-    able = allowed.copy()
-    able[0] = False  # the first token stands for "no answer"
-    width = min(longest, len(able))
+    begin[0] = end[0] = 0.0
+    width = min(longest, len(allowed))
     rest = width - 1
     ends = sliding_window_view(np.pad(end, (0, rest)), width)  # [tokens, width]
-    possible = able[:, None] & sliding_window_view(np.pad(able, (0, rest)), width)
+    possible = allowed[:, None] & sliding_window_view(np.pad(allowed, (0, rest)), width)
+    possible[0, 1:] = False
     scores = np.where(possible, begin[:, None] * ends, np.float32(-1.0)).ravel()
     chosen = best(scores, count)
     chosen = chosen[scores[chosen] >= 0]
@@ -268,8 +280,6 @@ def _answers(
     if impossible:
         answers.append(Answer(score=min(spans.null for _, spans in found), start=0, end=0, answer=""))
     answers = sorted(answers, key=lambda answer: answer["score"], reverse=True)[:count]
-    if not answers:  # a context without a token, such as " "
-        return Answer(score=0.0, start=0, end=0, answer="")
     return answers[0] if len(answers) == 1 else answers
 
 

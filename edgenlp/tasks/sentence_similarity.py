@@ -66,7 +66,8 @@ class SentenceSimilarity(Task):
             prompt_name=prompt_name,
             prompt=prompt,
         )
-        window = cut(self.model, long_input, "truncate")
+        longest = self.bundle.pooling.max_length if self.bundle.pooling else None
+        window = cut(self.model, long_input, "truncate", max_length=longest)
 
         def step(questions: list[Any]) -> list[list[float]]:
             groups = [_as_question(question) for question in questions]
@@ -134,7 +135,8 @@ class SentenceSimilarity(Task):
         if prompt_name is None and prompt is not None:
             merged["prompt_name"] = None
         how = recipe(self.bundle, precision=precision, **merged)
-        window = cut(self.model, long_input or self.defaults.get("long_input"), "truncate")
+        longest = self.bundle.pooling.max_length if self.bundle.pooling else None
+        window = cut(self.model, long_input or self.defaults.get("long_input"), "truncate", max_length=longest)
         most = self.defaults.get("batch_size") if batch_size is None else batch_size
 
         def step(chunk: list[Any]) -> list[NDArray[Any]]:

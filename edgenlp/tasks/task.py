@@ -77,21 +77,23 @@ class Task:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def options(call: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
     """Decorator of a task's `__call__`: fills in the defaults given to `pipeline(...)`, and names unknown options."""
 
-    @functools.wraps(call)
-    def checked(self: T, *args: P.args, **given: P.kwargs) -> R:
+    def checked(self: T, /, *args: P.args, **given: P.kwargs) -> R:
         check_options(call, given)
         placed = list(inspect.signature(call).parameters)[1 : 1 + len(args)]
         defaults = {name: value for name, value in self.defaults.items() if name not in placed}
         merged: Any = {**defaults, **given}
         return call(self, *args, **merged)
 
+    functools.update_wrapper(checked, call)
     return checked
 
 
@@ -118,7 +120,9 @@ def check_count(name: str, value: object, *, least: int = 1, optional: bool = Fa
     """Raise `InputError` unless `value` is a whole number of at least `least` (or None where `optional`)."""
     if (value is None and optional) or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
         return
-    raise InputError(f"{name} must be a whole number of at least {least}{' or None' if optional else ''}, found {value!r}")
+    raise InputError(
+        f"{name} must be a whole number of at least {least}{' or None' if optional else ''}, found {value!r}"
+    )
 
 
 def cut(
@@ -156,7 +160,11 @@ def cut(
     return {
         "max_length": None if way == "error" else length,
         "stride": (length // 8 if overlap is None else overlap) if way == "stride" else None,
-        "truncation": None if way == "error" else truncation if cuts and isinstance(truncation, str) else "longest_first",
+        "truncation": None
+        if way == "error"
+        else truncation
+        if cuts and isinstance(truncation, str)
+        else "longest_first",
     }
 
 

@@ -25,7 +25,11 @@ class Label(TypedDict):
     score: float
 
 
-FUNCTIONS: Mapping[str, Callable[[Floats], Floats]] = {"softmax": softmax, "sigmoid": sigmoid, "none": lambda logits: logits}
+FUNCTIONS: Mapping[str, Callable[[Floats], Floats]] = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+    "none": lambda logits: logits,
+}
 
 
 class TextClassification(Task):
@@ -35,6 +39,8 @@ class TextClassification(Task):
         super().__init__(model, defaults)
         # transformers nests a text's result one deeper where `top_k` was given to the pipeline and not to the call
         self._top_k = self.defaults.pop("top_k", _UNSET)
+        if self._top_k is not _UNSET:
+            self.defaults.pop("return_all_scores", None)
 
     @options
     def __call__(
@@ -72,17 +78,22 @@ class TextClassification(Task):
             TooLongError: A text is longer than the window and is to be neither truncated nor strided.
         """
         legacy = top_k is _UNSET and self._top_k is _UNSET
-        everything = return_all_scores is not None and legacy
-        count = (None if return_all_scores else 1) if everything else self._top_k if top_k is _UNSET else top_k
-        if not legacy:
-            check_count("top_k", count, optional=True)
+        if return_all_scores is None and self.bundle.head.all_scores:
+            return_all_scores = True
+        if top_k is not _UNSET:
+            count = top_k
+        elif return_all_scores is not None:
+            count = None if return_all_scores else 1
+        else:
+            count = 1 if self._top_k is _UNSET else self._top_k
+        check_count("top_k", count, optional=True)
         function = function_of(self, function_to_apply)
         window = cut(self.model, long_input, "error", truncation=truncation, max_length=max_length)
         labels = self.bundle.head.labels
 
         def step(texts: list[Any]) -> list[Any]:
             scores = self._scores([_as_input(text) for text in texts], function, window, batch_size)
-            if legacy and not (everything and count is None):
+            if legacy and count == 1:
                 return [Label(label=labels[int(row.argmax())], score=float(row.max())) for row in scores]
             orders = [range(len(row)) if legacy else best(row, count) for row in scores]
             pairs = zip(orders, scores, strict=True)
@@ -92,7 +103,11 @@ class TextClassification(Task):
         return [result] if isinstance(inputs, str) and top_k is _UNSET else result
 
     def _scores(
-        self, texts: list[str | tuple[str, str]], function: Callable[[Floats], Floats], window: dict[str, Any], batch_size: int | None
+        self,
+        texts: list[str | tuple[str, str]],
+        function: Callable[[Floats], Floats],
+        window: dict[str, Any],
+        batch_size: int | None,
     ) -> list[Floats]:
         """Scores [labels] of each text, averaged over its windows by their tokens."""
         split = self.tokens.encode(texts, **window)
@@ -117,9 +132,11 @@ def function_of(task: Task, asked: str | None) -> Callable[[Floats], Floats]:
 def _as_input(value: Any) -> str | tuple[str, str]:
     if isinstance(value, Mapping):
         if not set(value) <= {"text", "text_pair"} or "text" not in value:
-            raise InputError(f'a pair is {{"text": ..., "text_pair": ...}}, found the keys {", ".join(map(str, value))}')
+            raise InputError(
+                f'a pair is {{"text": ..., "text_pair": ...}}, found the keys {", ".join(map(str, value))}'
+            )
         text = as_text(value["text"], "text")
-        return text if value.get("text_pair") is None else (text, as_text(value["text_pair"], "text_pair"))
+        return text if not value.get("text_pair") else (text, as_text(value["text_pair"], "text_pair"))
     # transformers still takes the old form of a pair, [["text", "text_pair"]]
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list) and len(value[0]) == 2:
         return as_text(value[0][0], "text"), as_text(value[0][1], "text_pair")

@@ -22,7 +22,7 @@ from edgenlp.tasks.entities import (
     merge_overlaps,
 )
 from edgenlp.tasks.task import Task, check_choice, check_count, cut, options, stream
-from edgenlp.tokens import Encoding, Tokens, as_text
+from edgenlp.tokens import Encoding, as_text
 
 __all__ = ["Entity", "EntityGroup", "Source", "TokenClassification", "source_of", "strategy_of"]
 
@@ -158,7 +158,7 @@ class TokenClassification(Task):
         else:
             marks = mark_tokens(tokens, scores, labels)
         if strategy != "none":
-            return group_marks(marks, ignored, lambda pieces: joined(self.tokens, pieces), words=strategy != "simple")
+            return group_marks(marks, ignored, self.tokens.join, words=strategy != "simple")
         return [
             Entity(entity=label, score=float(score), index=it.place, word=it.piece, start=it.start, end=it.end)
             for label, score, (it,) in marks
@@ -225,13 +225,6 @@ def source_of(text: Any, split: bool, delimiter: str | None = None, offsets: Spa
     between = as_text(" " if delimiter is None else delimiter, "delimiter")
     begins = itertools.accumulate((len(word) + len(between) for word in words), initial=0)
     return Source(between.join(words), words, tuple(begins)[:-1], offsets)
-
-
-def joined(tokens: Tokens, pieces: Sequence[str]) -> str:
-    """The text of tokens given as the vocabulary writes them."""
-    decoder = tokens._tokenizer.decoder
-    text: str = decoder.decode(list(pieces)) if decoder is not None else " ".join(pieces)
-    return text
 
 
 def _ignored(labels: Iterable[str] | None) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from edgenlp.errors import UnsupportedError
+
 from .bert_checkpoints import ROWS
 
 __all__ = ["HEADS", "TASK_HEADS", "architectures", "family_of", "head_of"]
@@ -64,4 +65,6 @@ def head_of(config: Mapping[str, object], task: str | None) -> str:
     for ending, head in HEADS.items():
         if name.endswith(ending):
             return head
-    raise UnsupportedError(f"config.json names {name}, whose head edgenlp does not export; choose one with --task: {', '.join(TASK_HEADS)}")
+    raise UnsupportedError(
+        f"config.json names {name}, whose head edgenlp does not export; choose one with --task: {', '.join(TASK_HEADS)}"
+    )

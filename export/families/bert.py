@@ -5,15 +5,14 @@ Inputs are `input_ids` and, where the tokenizer gives them, `token_type_ids`, bo
 masked LM projects only the flat positions in `rows`.
 """
 
-
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
-from .parts import Dense, Encoder, Head, Layer, Norm, RelativeBias
 from ..graph import Graph, Matrix
+from .parts import Dense, Encoder, Head, Layer, Norm, RelativeBias
 
 __all__ = ["build", "relative_buckets"]
 
@@ -64,7 +63,9 @@ class _Writer:
         x = graph.node("Add", [words, places], "/embeddings/words+positions")
         if type_ids and encoder.types:
             types = graph.tensor(encoder.types, np.asarray(tensor(encoder.types), np.float32))
-            x = graph.node("Add", [x, graph.node("Gather", [types, "token_type_ids"], "/embeddings/types")], "/embeddings/sum")
+            x = graph.node(
+                "Add", [x, graph.node("Gather", [types, "token_type_ids"], "/embeddings/types")], "/embeddings/sum"
+            )
         x = self.norm(x, encoder.norm, "/embeddings/norm")
         return self.dense(x, encoder.projection, "/embeddings/projection") if encoder.projection else x
 
@@ -74,30 +75,38 @@ class _Writer:
         if encoder.skipped_id is None:
             length = graph.node("Shape", ["input_ids"], "/embeddings/length", start=1, end=2)
             end = graph.node("Squeeze", [length], "/embeddings/end")
-            zero, one = graph.tensor("zero", np.int64(0)), graph.tensor("one", np.int64(1))
+            zero, one = graph.tensor("zero", np.array(0, np.int64)), graph.tensor("one", np.array(1, np.int64))
             return str(graph.node("Range", [zero, end, one], "/embeddings/places"))
         # create_position_ids_from_input_ids of transformers: count the tokens that are not padding
         skipped = graph.tensor("skipped", np.array(encoder.skipped_id, np.int64))
         equal = graph.node("Equal", ["input_ids", skipped], "/embeddings/is_padding")
         real = graph.node("Cast", [graph.node("Not", [equal], "/embeddings/is_token")], "/embeddings/tokens", to=7)
-        count = graph.node("CumSum", [real, graph.tensor("axis", np.int64(1))], "/embeddings/count")
+        count = graph.node("CumSum", [real, graph.tensor("axis", np.array(1, np.int64))], "/embeddings/count")
         places = graph.node("Mul", [count, real], "/embeddings/counted")
-        return str(graph.node("Add", [places, graph.tensor("before", np.int64(encoder.first_position - 1))], "/embeddings/places"))
+        return str(
+            graph.node(
+                "Add",
+                [places, graph.tensor("before", np.array(encoder.first_position - 1, np.int64))],
+                "/embeddings/places",
+            )
+        )
 
     def relative_bias(self, bias: RelativeBias, window: int) -> str:
         """Bias [1, heads, sequence, sequence], once for all layers: one row of all distances, laid out by j - i."""
         graph = self.graph
         table = np.asarray(self.checkpoint.tensor(bias.table), np.float32)
         distances = np.arange(-(window - 1), window)
-        row = graph.tensor(bias.table, np.ascontiguousarray(table[relative_buckets(distances, bias.buckets, bias.farthest)].T))
+        row = graph.tensor(
+            bias.table, np.ascontiguousarray(table[relative_buckets(distances, bias.buckets, bias.farthest)].T)
+        )
         length = graph.node("Shape", ["input_ids"], "/bias/length", start=1, end=2)
         end = graph.node("Squeeze", [length], "/bias/end")
-        zero, one = graph.tensor("zero", np.int64(0)), graph.tensor("one", np.int64(1))
+        zero, one = graph.tensor("zero", np.array(0, np.int64)), graph.tensor("one", np.array(1, np.int64))
         places = graph.node("Range", [zero, end, one], "/bias/places")
         across = graph.node("Unsqueeze", [places, graph.integers(0)], "/bias/across")
         down = graph.node("Unsqueeze", [places, graph.integers(1)], "/bias/down")
         apart = graph.node("Sub", [across, down], "/bias/distance")
-        index = graph.node("Add", [apart, graph.tensor("farthest", np.int64(window - 1))], "/bias/index")
+        index = graph.node("Add", [apart, graph.tensor("farthest", np.array(window - 1, np.int64))], "/bias/index")
         gathered = graph.node("Gather", [row, index], "/bias/rows", axis=1)
         return str(graph.node("Unsqueeze", [gathered, graph.integers(0)], "/bias/all"))
 
@@ -107,7 +116,9 @@ class _Writer:
         query, key, value = (self.matrix(dense) for dense in (attention.query, attention.key, attention.value))
         if first_only:
             kv = graph.linear(x, [key, value], f"{name}/attention/kv")
-            k, v = graph.node("Split", [kv, graph.integers(width, width)], f"{name}/attention/split", outputs=2, axis=-1)
+            k, v = graph.node(
+                "Split", [kv, graph.integers(width, width)], f"{name}/attention/split", outputs=2, axis=-1
+            )
             x = graph.node("Slice", [x, *(graph.integers(n) for n in (0, 1, 1))], f"{name}/first")  # [batch, 1, hidden]
             q = graph.linear(x, [query], f"{name}/attention/q")
             bias = bias and graph.node("Slice", [bias, *(graph.integers(n) for n in (0, 1, 2))], f"{name}/bias")
@@ -115,10 +126,12 @@ class _Writer:
             qkv = graph.linear(x, [query, key, value], f"{name}/attention/qkv")
             sizes = graph.integers(width, width, width)
             q, k, v = graph.node("Split", [qkv, sizes], f"{name}/attention/split", outputs=3, axis=-1)
-        heads = {"q_num_heads": attention.heads, "kv_num_heads": attention.heads}
+        heads: dict[str, Any] = {"q_num_heads": attention.heads, "kv_num_heads": attention.heads}
         mixed = graph.node("Attention", [q, k, v, bias, "", "", "lengths"], f"{name}/attention", **heads)
         mixed = self.dense(mixed, attention.output, f"{name}/attention/output")
-        x = self.norm(graph.node("Add", [mixed, x], f"{name}/attention/add"), layer.attention_norm, f"{name}/attention/norm")
+        x = self.norm(
+            graph.node("Add", [mixed, x], f"{name}/attention/add"), layer.attention_norm, f"{name}/attention/norm"
+        )
         inner = graph.activation(self.dense(x, layer.up, f"{name}/ffn/up"), layer.activation, f"{name}/ffn/act")
         inner = self.dense(inner, layer.down, f"{name}/ffn/down")
         return self.norm(graph.node("Add", [inner, x], f"{name}/ffn/add"), layer.ffn_norm, f"{name}/ffn/norm")
@@ -161,6 +174,5 @@ def relative_buckets(distances: NDArray[Any], buckets: int, farthest: int) -> ND
     away = np.abs(distances)
     scaled = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact)) / np.float32(np.log(farthest / exact))
     far = np.minimum(exact + (scaled * np.float32(half - exact)).astype(np.int64), half - 1)
-    return np.where(distances > 0, half, 0) + np.where(away < exact, away, far)
-
-
+    buckets_of: NDArray[np.int64] = np.where(distances > 0, half, 0) + np.where(away < exact, away, far)
+    return buckets_of

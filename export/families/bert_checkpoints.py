@@ -5,10 +5,11 @@ layers need no special case.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from edgenlp.errors import CheckpointError, UnsupportedError
+
 from ..checkpoint import Checkpoint
 from .parts import (
     ACTIVATIONS,
@@ -157,7 +158,9 @@ def read_encoder(checkpoint: Checkpoint, kind: str) -> Encoder:
     row, config = ROWS[kind], checkpoint.config
     for key, refused in (("is_decoder", True), ("add_cross_attention", True)):
         if config.get(key) is refused:
-            raise UnsupportedError(f"config.json says {key}: an encoder has none; decoders are not exported by this version")
+            raise UnsupportedError(
+                f"config.json says {key}: an encoder has none; decoders are not exported by this version"
+            )
     if (scheme := config.get("position_embedding_type") or "absolute") != "absolute":
         raise UnsupportedError(f"position_embedding_type {scheme!r} is not supported; only absolute positions are")
     names = _Names(checkpoint, row)
@@ -168,7 +171,15 @@ def read_encoder(checkpoint: Checkpoint, kind: str) -> Encoder:
     # MPNet's positions begin after 1 whatever its config says: its class sets padding_idx itself
     first = (1 if kind == "mpnet" else int(padding if padding is not None else 1)) + 1 if row.counts_padding else 0
     layers = _shared_layers(names) if row.shared else _layers(names)
-    width = checkpoint.shape(words)[1]
+    if row.relative:
+        heads = checkpoint.shape(names.body(row.relative))[-1]
+        if any(layer.attention.heads != heads for layer in layers):
+            raise UnsupportedError(
+                f"the relative bias is for {heads} heads, and some were pruned; transformers cannot run it either"
+            )
+    width = checkpoint.shape(words)[-1]
+    for table in (words, positions):
+        names.expect(table, (checkpoint.shape(table)[0], width))
     hidden = checkpoint.shape(layers[0].attention.query.weight)[1]
     projection = names.dense(
         names.path("encoder.embedding_hidden_mapping_in" if row.shared else "embeddings_project")
@@ -182,7 +193,9 @@ def read_encoder(checkpoint: Checkpoint, kind: str) -> Encoder:
         layers=layers,
         first_position=first,
         skipped_id=first - 1 if row.counts_padding else None,
-        bias=RelativeBias(names.body(row.relative), checkpoint.shape(names.body(row.relative))[0], 128) if row.relative else None,
+        bias=RelativeBias(names.body(row.relative), checkpoint.shape(names.body(row.relative))[0], 128)
+        if row.relative
+        else None,
         window=checkpoint.shape(positions)[0] - first,
     )
 
@@ -238,7 +251,9 @@ class _Names:
         return name
 
     def dense(self, path: str) -> Dense:
-        return Dense(self._present(f"{path}.weight", "the body"), f"{path}.bias" if f"{path}.bias" in self.checkpoint else None)
+        return Dense(
+            self._present(f"{path}.weight", "the body"), f"{path}.bias" if f"{path}.bias" in self.checkpoint else None
+        )
 
     def norm(self, path: str) -> Norm:
         return Norm(self._present(f"{path}.weight", "the body"), self._present(f"{path}.bias", "the body"), self.eps())
@@ -269,28 +284,52 @@ class _Names:
     def number(self, name: str) -> int:
         value = self.checkpoint.config.get(self.row.key_of(name))
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CheckpointError(f"{self.checkpoint.folder / 'config.json'}: {self.row.key_of(name)} is {value!r}, expected a number")
+            raise CheckpointError(
+                f"{self.checkpoint.folder / 'config.json'}: {self.row.key_of(name)} is {value!r}, expected a number"
+            )
         return value
 
     def layer(self, path: str, name: str) -> Layer:
         row = self.row
-        attention = Attention(
-            *(self.dense(path + part) for part in (row.query, row.key, row.value, row.output)),
-            heads=0,
-            head_size=self.number("hidden_size") // self.number("num_attention_heads"),
-        )
-        rows = self.checkpoint.shape(attention.query.weight)[0]
-        if rows % attention.head_size:
-            raise CheckpointError(f"{attention.query.weight} has {rows} rows, which are no whole heads of {attention.head_size}")
-        return Layer(
+        query, key, value, output = (self.dense(path + part) for part in (row.query, row.key, row.value, row.output))
+        size = self.number("hidden_size") // self.number("num_attention_heads")  # pruning takes heads, not their size
+        rows = self.checkpoint.shape(query.weight)[0]
+        if rows % size:
+            raise CheckpointError(
+                f"{query.weight} has {rows} rows, which are no whole heads of {size}; check the weights"
+            )
+        layer = Layer(
             name=name,
-            attention=replace(attention, heads=rows // attention.head_size),
+            attention=Attention(query, key, value, output, heads=rows // size, head_size=size),
             attention_norm=self.norm(path + row.attention_norm),
             up=self.dense(path + row.up),
             down=self.dense(path + row.down),
             ffn_norm=self.norm(path + row.ffn_norm),
             activation=self.activation(),
         )
+        hidden = self.checkpoint.shape(query.weight)[-1]
+        wide = self.checkpoint.shape(layer.up.weight)[0]
+        for dense, out, width in (
+            (query, rows, hidden),
+            (key, rows, hidden),
+            (value, rows, hidden),
+            (output, hidden, rows),
+            (layer.up, wide, hidden),
+            (layer.down, hidden, wide),
+        ):
+            self.expect(dense.weight, (out, width))
+            if dense.bias:
+                self.expect(dense.bias, (out,))
+        for norm in (layer.attention_norm, layer.ffn_norm):
+            self.expect(norm.weight, (hidden,))
+        return layer
+
+    def expect(self, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse a tensor that does not fit its neighbours."""
+        if (found := self.checkpoint.shape(name)) != shape:
+            raise CheckpointError(
+                f"{name} has shape {list(found)}, its neighbours need {list(shape)}; check the weights"
+            )
 
 
 def _layers(names: _Names) -> tuple[Layer, ...]:
@@ -303,7 +342,9 @@ def _layers(names: _Names) -> tuple[Layer, ...]:
     }
     numbers = sorted(number for number in found if number < names.number("num_hidden_layers"))
     if not numbers:
-        raise CheckpointError(f"{names.checkpoint.folder} holds no layer: no tensor is named {before}N{after}…; check the weights")
+        raise CheckpointError(
+            f"{names.checkpoint.folder} holds no layer: no tensor is named {before}N{after}…; check the weights"
+        )
     return tuple(names.layer(f"{before}{number}{after}", f"layer.{place}") for place, number in enumerate(numbers))
 
 
@@ -312,7 +353,7 @@ def _shared_layers(names: _Names) -> tuple[Layer, ...]:
     config: Mapping[str, Any] = names.checkpoint.config
     depth, groups = names.number("num_hidden_layers"), int(config.get("num_hidden_groups", 1))
     inner = int(config.get("inner_group_num", 1))
-    layers = []
+    layers: list[Layer] = []
     for number in range(depth):
         group = number * groups // depth
         for part in range(inner):
