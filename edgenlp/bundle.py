@@ -287,7 +287,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
             return tuple(_build(option, item, where) for option, item in zip(arguments, value, strict=True))
     plain = origin or kind
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return value  # a whole number is a float too, and is written back as it was
     if isinstance(value, plain) and not (plain is int and isinstance(value, bool)) and origin is None:
         return value
     raise BundleError(

@@ -1,6 +1,6 @@
 """Spearman's rank correlation of sentence-similarity bundles on an STS-B file: columns sentence, sentence, score; no header.
 
-    python models/measure.py stsb-en-dev.csv models/edgenlp_models/all-MiniLM-L6-v2
+python models/measure.py stsb-en-dev.csv models/edgenlp_models/all-MiniLM-L6-v2
 """
 
 import argparse
@@ -44,7 +44,9 @@ def main() -> None:
     for bundle in arguments.bundles:
         correlation, milliseconds = spearman(bundle, rows)
         size = edgenlp.open_bundle(bundle).size / 1e6
-        print(f"{bundle.name}: {size:.1f} MB, Spearman {correlation:.2f} over {len(rows)} pairs, {milliseconds:.2f} ms a sentence")
+        print(
+            f"{bundle.name}: {size:.1f} MB, Spearman {correlation:.2f} over {len(rows)} pairs, {milliseconds:.2f} ms a sentence"
+        )
 
 
 if __name__ == "__main__":

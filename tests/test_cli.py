@@ -14,11 +14,11 @@ import pytest
 from checkpoints import ENTITIES, NLI, write_checkpoint
 
 import edgenlp
-from edgenlp import bench, show
-from edgenlp.cli import main
+from edgenlp import bench
+from edgenlp.cli import main, show
+from edgenlp.cli.lines import Form, answers, decoded, inputs
+from edgenlp.cli.options import build_parser, task_options
 from edgenlp.errors import InputError
-from edgenlp.lines import Form, answers, decoded, inputs
-from edgenlp.options import build_parser, task_options
 
 HEADS = {
     "sequence_classification": "distilbert",

@@ -100,7 +100,9 @@ def test_a_killed_export_leaves_nothing_that_looks_like_a_bundle(checkpoint: Pat
 
 
 def test_kept_tensors_are_held_as_asked(checkpoint: Path, tmp_path: Path) -> None:
-    edgenlp_export.export(checkpoint, tmp_path / "a", precision="int8", keep=["fp32=*layer.0.output*", "int4=*word_emb*"])
+    edgenlp_export.export(
+        checkpoint, tmp_path / "a", precision="int8", keep=["fp32=*layer.0.output*", "int4=*word_emb*"]
+    )
     graph = onnx.load(tmp_path / "a" / "model.onnx", load_external_data=False).graph
     names = {tensor.name for tensor in graph.initializer}
     assert "bert.encoder.layer.0.output.dense.weight.weight" in names
@@ -134,7 +136,9 @@ def test_a_head_can_be_left_out(checkpoint: Path, tmp_path: Path) -> None:
     assert bundle.tasks == ("feature-extraction", "sentence-similarity")
 
 
-@pytest.mark.parametrize("values", [{"model_type": "t5"}, {"position_embedding_type": "relative_key"}, {"hidden_act": "xielu"}])
+@pytest.mark.parametrize(
+    "values", [{"model_type": "t5"}, {"position_embedding_type": "relative_key"}, {"hidden_act": "xielu"}]
+)
 def test_an_architecture_without_an_exporter_is_named(values: dict[str, str], tmp_path: Path) -> None:
     source = write_checkpoint(tmp_path / "source", "bert", "encoder", seed=1)
     config = json.loads((source / "config.json").read_text())

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgenlp_export.sentencepiece import Algorithm, Kind, Piece, SentencePieceModel, read_sentencepiece
 from edgenlp_export.tokenizer import convert_target_tokenizer, convert_tokenizer
+from edgenlp_export.tokenizer.sentencepiece import Algorithm, Kind, Piece, SentencePieceModel, read_sentencepiece
 from tokenizer_answers import DIGEST, answers, digest
 from tokenizer_folders import (
     CASES,

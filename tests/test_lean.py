@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "optimum", "onnx", "huggingface_hub", "sentenc
 CALLS = {
     "text-classification": ("sequence_classification", "('All human beings are born free.')"),
     "zero-shot-classification": ("sequence_classification", "('All are born free.', ['rights', 'food'])"),
-    "token-classification": ("token_classification", "('All human beings are born free.', aggregation_strategy='max')"),
+    "token-classification": ("token_classification", "('All human beings are born free.', ignore_labels=[])"),
     "question-answering": ("question_answering", "(question='Who?', context='All human beings are born free.')"),
     "fill-mask": ("masked_lm", "('All human [MASK] are born free.')"),
     "feature-extraction": ("encoder", "('All human beings are born free.')"),
@@ -53,9 +53,7 @@ def test_export_does_without_torch(tmp_path: Path) -> None:
         "import sys, edgenlp_export; edgenlp_export.export('checkpoint', 'bundle');"
         "print([name for name in ('torch', 'transformers', 'optimum', 'sentencepiece', 'safetensors') if name in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

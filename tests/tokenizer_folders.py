@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgenlp_export.sentencepiece import Kind, Piece, SentencePieceModel, read_sentencepiece
 from edgenlp_export.tokenizer import convert_tokenizer
+from edgenlp_export.tokenizer.sentencepiece import Kind, Piece, SentencePieceModel, read_sentencepiece
 
 DATA = Path(__file__).parent / "data"
 TOKENIZERS = DATA / "tokenizers"

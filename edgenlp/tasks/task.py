@@ -185,7 +185,7 @@ def stream(
     check_count("batch_size", batch_size, optional=True)
     if one(inputs):
         return step([inputs])[0]
-    if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
+    if isinstance(inputs, Mapping | bytes | bytearray) or not isinstance(inputs, Iterable):
         raise InputError(f"expected a text, a list or an iterable of texts, found {type(inputs).__name__}")
     if isinstance(inputs, io.TextIOBase):
         inputs = (line.rstrip("\r\n") for line in inputs)

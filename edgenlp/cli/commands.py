@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 what was asked for cannot be done, with one line on stderr that says why; 2 the command line is
 wrong; 130 interrupted; 141 nobody reads the output any more. Imports wait until a command needs them, so that `--help`
-is quick. What people see is in `show` and `show_facts`.
+is quick. What people see is in `show` and `facts`.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edgenlp.cli.options import build_parser, task_options
 from edgenlp.errors import BundleError, DependencyError, EdgeNLPError
-from edgenlp.options import build_parser, task_options
 
 __all__ = ["main"]
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    from edgenlp.show import plain
+    from edgenlp.cli.show import plain
 
     message = re.sub(r"\blong_input='(\w+)'", r"--long-input \1", message)  # the library speaks Python
     print(f"edgenlp: {plain(message)}", file=sys.stderr)
@@ -66,7 +66,7 @@ def _fail(message: str) -> int:
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    from edgenlp.show import plain
+    from edgenlp.cli.show import plain
 
     print(f"edgenlp: warning: {plain(message)}", file=sys.stderr)
 
@@ -74,7 +74,7 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
 def _export(args: argparse.Namespace) -> None:
     exporter = _exporter()
     if args.list:
-        from edgenlp.show_facts import facts
+        from edgenlp.cli.facts import facts
 
         rows = [(name, ", ".join(tasks)) for name, tasks in exporter.architectures()]
         print(facts(rows, width=_width()))
@@ -82,7 +82,7 @@ def _export(args: argparse.Namespace) -> None:
     if args.source is None or (args.out is None and not args.list_tensors):
         args.parser.error("give a checkpoint's folder and the bundle's: edgenlp export SRC OUT")
     if args.list_tensors:
-        from edgenlp.show import table
+        from edgenlp.cli.show import table
 
         # matrices and tables: what else there is stays in float32 whatever the precision
         tensors = [item for item in exporter.list_tensors(args.source) if len(item[1]) == 2]
@@ -102,7 +102,7 @@ def _export(args: argparse.Namespace) -> None:
             **options,
         )
     if sys.stdout.isatty() and not args.quiet:
-        from edgenlp.show_facts import exported
+        from edgenlp.cli.facts import exported
 
         took = time.perf_counter() - start
         print(exported(bundle, args.out, took, width=_width()))
@@ -119,7 +119,7 @@ def _exporter() -> Any:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from edgenlp.lines import Form, answers, decoded, given_texts, inputs
+    from edgenlp.cli.lines import Form, answers, decoded, given_texts, inputs
     from edgenlp.pipeline import pipeline, task_named
 
     task = task_named(args.task)
@@ -173,7 +173,7 @@ def _writer(args: argparse.Namespace, task: str, head: Any, options: dict[str, A
     """What turns an input and its answer into text: for people on a terminal, one line of JSON elsewhere."""
     if args.json or not sys.stdout.isatty():
         return lambda given, result: _json(result)
-    from edgenlp.show import View, answer
+    from edgenlp.cli.show import View, answer
 
     raw = head.problem == "regression" or str(options.get("function_to_apply", "")).lower() == "none"
     view = View(_width(), _colour(), head.labels, percent=not raw)
@@ -182,8 +182,8 @@ def _writer(args: argparse.Namespace, task: str, head: Any, options: dict[str, A
 
 def _inspect(args: argparse.Namespace) -> None:
     from edgenlp.bundle import open_bundle
+    from edgenlp.cli.facts import default_models, described
     from edgenlp.defaults import defaults, find
-    from edgenlp.show_facts import default_models, described
 
     rows = defaults()
     if args.defaults or args.model is None:
@@ -204,8 +204,8 @@ def _inspect(args: argparse.Namespace) -> None:
 
 def _bench(args: argparse.Namespace) -> None:
     from edgenlp.bench import measure
+    from edgenlp.cli.facts import measured
     from edgenlp.defaults import find
-    from edgenlp.show_facts import measured
 
     with _progress(quiet=False) as progress:
         report = measure(
@@ -250,7 +250,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from edgenlp.show import bar
+    from edgenlp.cli.show import bar
 
     def show(step: str, done: int, total: int) -> None:
         print(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edgenlp.errors import CheckpointError
 
-from .tokenizer_draft import Document, Draft, Roles, document
-from .tokenizer_files import Settings, read_merges, read_vocab_json, read_vocab_txt
+from .draft import Document, Draft, Roles, document
+from .files import Settings, read_merges, read_vocab_json, read_vocab_txt
 
 __all__ = [
     "bert_template",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgenlp.errors import CheckpointError
 
-from .tokenizer_charsmap import check_charsmap
+from .charsmap import check_charsmap
 
 __all__ = ["Algorithm", "Kind", "Piece", "SentencePieceModel", "read_sentencepiece"]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from edgenlp.errors import CheckpointError, UnsupportedError
 
+from ..strict_json import read_object
 from .safetensors import read_safetensors
 from .stored import Stored
-from .strict_json import read_object
 from .torch_zip import read_torch_zip
 
 # In the order of transformers' _get_resolved_checkpoint_files. "*.index.json" lists the files of sharded weights.

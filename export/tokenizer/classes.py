@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from . import tokenizer_marian as marian
-from . import tokenizer_pieces as pieces
-from . import tokenizer_vocab as vocab
-from .tokenizer_draft import Document, Draft, Roles
-from .tokenizer_files import Settings
-from .tokenizer_tokens import Special
+from . import marian, pieces, vocab
+from .draft import Document, Draft, Roles
+from .files import Settings
+from .tokens import Special
 
 __all__ = ["CLASSES", "MODEL_TYPES", "TokenizerClass"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from edgenlp.errors import CheckpointError, UnsupportedError
 
+from ..strict_json import parse_object
 from .stored import DTYPES, Stored, place
-from .strict_json import parse_object
 
 MAX_HEADER = 100_000_000  # bytes; the limit of the format's own implementation
 

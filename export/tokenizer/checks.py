@@ -8,7 +8,7 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
-from .tokenizer_charsmap import check_charsmap
+from .charsmap import check_charsmap
 
 __all__ = ["check_document"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from edgenlp.errors import CheckpointError, UnsupportedError
 
+from .draft import Document, Draft, Roles, document, replace
+from .files import Settings
 from .sentencepiece import Algorithm, Kind, SentencePieceModel, read_sentencepiece
-from .tokenizer_draft import Document, Draft, Roles, document, replace
-from .tokenizer_files import Settings
 
 __all__ = [
     "SPACE",

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgenlp.errors import CheckpointError
 
-from .tokenizer_tokens import ROLES, AddedToken, Special
+from .tokens import ROLES, AddedToken, Special
 
 __all__ = ["Settings", "read_json", "read_merges", "read_settings", "read_text", "read_vocab_json", "read_vocab_txt"]
 

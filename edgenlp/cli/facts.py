@@ -8,7 +8,7 @@ from typing import Any
 
 from edgenlp.bench import Report
 from edgenlp.bundle import Bundle
-from edgenlp.show import amount, plain, seconds, table
+from edgenlp.cli.show import amount, plain, seconds, table
 
 __all__ = ["default_models", "described", "exported", "facts", "measured"]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from edgenlp.errors import CheckpointError, UnsupportedError
 
+from .draft import Document, Draft, Roles, document, replace
+from .files import Settings, read_vocab_json
+from .pieces import SPACE, precompiled
 from .sentencepiece import Algorithm, Kind, SentencePieceModel, read_sentencepiece
-from .tokenizer_draft import Document, Draft, Roles, document, replace
-from .tokenizer_files import Settings, read_vocab_json
-from .tokenizer_pieces import SPACE, precompiled
-from .tokenizer_tokens import Special
+from .tokens import Special
 
 __all__ = ["build_source", "build_target", "marian_size", "marian_template"]
 

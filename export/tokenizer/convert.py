@@ -17,13 +17,13 @@ from tokenizers import Tokenizer
 from edgenlp.bundle import Vocabulary
 from edgenlp.errors import CheckpointError, UnsupportedError
 
-from .tokenizer_checks import check_document
-from .tokenizer_classes import CLASSES, MODEL_TYPES, TokenizerClass
-from .tokenizer_draft import Document, Draft
-from .tokenizer_files import Settings, read_json, read_settings
-from .tokenizer_marian import build_target, marian_size
-from .tokenizer_tokens import ROLES, AddedToken, Special, tokens_to_add
-from .tokenizer_vocab import update_prefix_space
+from .checks import check_document
+from .classes import CLASSES, MODEL_TYPES, TokenizerClass
+from .draft import Document, Draft
+from .files import Settings, read_json, read_settings
+from .marian import build_target, marian_size
+from .tokens import ROLES, AddedToken, Special, tokens_to_add
+from .vocab import update_prefix_space
 
 __all__ = ["convert_target_tokenizer", "convert_tokenizer"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from edgenlp.errors import CheckpointError
 
-from .tokenizer_files import Settings
-from .tokenizer_tokens import AddedToken, AddedTokens, Special
+from .files import Settings
+from .tokens import AddedToken, AddedTokens, Special
 
 __all__ = ["Document", "Draft", "Roles", "document", "replace"]
 

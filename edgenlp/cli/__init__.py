@@ -1,0 +1,5 @@
+"""`edgenlp export | run | inspect | bench`: arguments in, answers for people or for programs out. Knows no arrays."""
+
+from edgenlp.cli.commands import main
+
+__all__ = ["main"]
