@@ -1,4 +1,6 @@
-"""Language tasks on the user's own device: bundles written by `edgenlp export`, run with onnxruntime, tokenizers and numpy alone."""
+"""Language tasks on the user's own device: bundles that `edgenlp export` wrote, run without PyTorch."""
+
+from typing import TYPE_CHECKING, Any
 
 from edgenlp.bundle import Bundle, open_bundle
 from edgenlp.errors import (
@@ -12,8 +14,10 @@ from edgenlp.errors import (
     UnsupportedError,
     VerificationError,
 )
-from edgenlp.logits import cosine
 from edgenlp.pipeline import pipeline
+
+if TYPE_CHECKING:
+    from edgenlp.logits import cosine
 
 __version__ = "0.1.0"
 
@@ -32,3 +36,12 @@ __all__ = [
     "open_bundle",
     "pipeline",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`cosine` is looked up when it is first used: it needs numpy, which takes longer to load than all of edgenlp."""
+    if name == "cosine":
+        from edgenlp.logits import cosine
+
+        return cosine
+    raise AttributeError(f"module 'edgenlp' has no attribute {name!r}")

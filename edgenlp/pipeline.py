@@ -2,13 +2,13 @@
 
 import difflib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgenlp.defaults import default_for, find
 from edgenlp.errors import BundleError, InputError
-from edgenlp.model import Model, open_model
-from edgenlp.tasks import ALIASES, TASKS
-from edgenlp.tasks.task import check_options
+
+if TYPE_CHECKING:
+    from edgenlp.model import Model
 
 __all__ = ["pipeline", "task_named"]
 
@@ -29,7 +29,7 @@ _FOREIGN = {
 
 def pipeline(
     task: str | None = None,
-    model: str | os.PathLike[str] | Model | None = None,
+    model: "str | os.PathLike[str] | Model | None" = None,
     *,
     threads: int | None = None,
     preset: str = "balanced",
@@ -55,6 +55,11 @@ def pipeline(
         InputError: No such task, preset or option.
         BundleError: The model is not a bundle, or does not serve the task.
     """
+    # numpy, onnxruntime and tokenizers are loaded here, not with this module: `import edgenlp` costs next to nothing
+    from edgenlp.model import Model, open_model
+    from edgenlp.tasks import TASKS
+    from edgenlp.tasks.task import check_options
+
     for name in options:
         if name in _FOREIGN:
             raise InputError(f"{name}= is transformers' and has no meaning here; {_FOREIGN[name]}")
@@ -81,6 +86,8 @@ def task_named(task: str) -> str:
     Raises:
         InputError: There is no such task; the nearest one is named.
     """
+    from edgenlp.tasks import ALIASES, TASKS
+
     name = ALIASES.get(task, task) if isinstance(task, str) else task
     if name in TASKS:
         return name
