@@ -45,6 +45,7 @@ class Tokens:
         # Special tokens are added after truncation, by the post-processor itself: it is taken out so that it runs once, not twice.
         self._template = self._tokenizer.post_processor or ByteLevel(trim_offsets=False)
         self._tokenizer.post_processor = None
+        self._special = {index for index, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -133,7 +134,9 @@ class Tokens:
             skip_special_tokens: Leave out the model's own tokens.
             clean_up: Remove spaces before punctuation and English contractions; None for the tokenizer's default.
         """
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        # Left out here: from 0.23 on, tokenizers itself no longer skips special tokens that it normalizes
+        shown = [token for token in ids if not (skip_special_tokens and token in self._special)]
+        text: str = self._tokenizer.decode(shown, skip_special_tokens=False)
         return _cleaned(text) if (self.facts.clean_up if clean_up is None else clean_up) else text
 
     def join(self, pieces: Sequence[str]) -> str:

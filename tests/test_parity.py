@@ -26,7 +26,7 @@ def test_graph_computes_what_transformers_computes(name: str, open_bundle_of: Op
     model = open_bundle_of(MODELS[name])
     found = kept(name, outputs(model, windows_of(name), rows_of(name)))
     assert found.shape == GOLDENS[name].shape
-    assert np.abs(found - GOLDENS[name]).max() <= 1e-4
+    assert np.abs(found - GOLDENS[name]).max() <= 2e-5
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
