@@ -136,7 +136,7 @@ class Bundle:
         name: The checkpoint's name.
         tasks: Tasks that the head serves, the foremost first.
         precision: Name of the precision asked for ("int8").
-        kept: Pattern to precision, for tensors held at another one.
+        kept: (pattern, precision) of tensors held at another one; the first pattern that matches counts.
         graphs: Role ("encoder") to file name.
         window: Most tokens in one input, special tokens included.
         tokenizer: Facts about the tokenizer.
@@ -159,7 +159,7 @@ class Bundle:
     files: dict[str, File]
     source: Source
     pooling: Pooling | None = None
-    kept: dict[str, str] = field(default_factory=dict)
+    kept: tuple[tuple[str, str], ...] = ()
     parity: dict[str, float] = field(default_factory=dict)
     similarity: str | None = None
 

@@ -166,7 +166,7 @@ def _describe(
         name=_name(src),
         tasks=tasks,
         precision=policy.precision,
-        kept=dict(policy.keep),
+        kept=policy.keep,
         graphs={"encoder": _GRAPH},
         window=body.window,
         tokenizer=vocabulary,

@@ -127,7 +127,7 @@ def _count(number: int) -> str:
 
 
 def _precision(bundle: Bundle) -> str:
-    kept = ", ".join(f"{pattern} at {precision}" for pattern, precision in bundle.kept.items())
+    kept = ", ".join(f"{pattern} at {precision}" for pattern, precision in bundle.kept)
     return bundle.precision + (f" ({kept})" if kept else "")
 
 
@@ -163,8 +163,6 @@ def _pooling(bundle: Bundle) -> str:
 def _parity(bundle: Bundle) -> str:
     """The measured distance from the checkpoint's answers, in words; figures that have none are shown by name."""
     figures = dict(bundle.parity)
-    if bundle.head.kind == "hidden-states":
-        figures.pop("agreement", None)  # the largest number of a vector answers no question
     words = [
         (form.format(figures.pop(name)))
         for name, form in (

@@ -1,0 +1,67 @@
+"""The graph's room: telemetry, exact int8 products, and what a graph wants."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import edgenlp_export
+import numpy as np
+import pytest
+from checkpoints import write_checkpoint
+
+from edgenlp import BundleError, DependencyError, session
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("session")
+    write_checkpoint(place / "checkpoint", "bert", "sequence_classification", seed=2)
+    edgenlp_export.export(place / "checkpoint", place / "bundle")
+    return place / "bundle" / "model.onnx"
+
+
+FEED = {"input_ids": np.array([[2, 9, 3]]), "token_type_ids": np.zeros((1, 3)), "lengths": np.array([3])}
+
+
+@pytest.mark.parametrize("first", ["", "import onnxruntime;"])
+def test_telemetry_is_off_whoever_imports_onnxruntime_first(first: str) -> None:
+    program = (
+        f"import os; os.environ.pop('ORT_DISABLE_TELEMETRY', None); {first} import onnxruntime as ort; calls = []\n"
+        "real = ort.disable_telemetry_events; ort.disable_telemetry_events = lambda: (calls.append(1), real())\n"
+        if first
+        else "import os; calls = [1]\n"
+    ) + "import edgenlp.session; print(os.environ['ORT_DISABLE_TELEMETRY'], len(calls))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
+
+
+def test_the_probe_finds_what_this_processor_does(monkeypatch: pytest.MonkeyPatch, graph: Path) -> None:
+    session._saturates.cache_clear()
+    assert session._saturates() in (True, False)
+    plain = session.Session(graph, threads=1).run(FEED)["logits"]
+    monkeypatch.setattr(session, "_saturates", lambda: True)
+    exact = session.Session(graph, threads=1).run(FEED)["logits"]
+    assert np.abs(plain - exact).max() < 1e-4  # the exact kernels give the same answer where the others are right
+
+
+def test_every_missing_input_is_named(graph: Path) -> None:
+    with pytest.raises(BundleError, match="input_ids, token_type_ids, lengths"):
+        session.Session(graph, threads=1).run({})
+
+
+def test_inputs_of_other_integer_types_are_taken(graph: Path) -> None:
+    loaded = session.Session(graph, threads=1)
+    small = {name: array.astype(np.int32) for name, array in FEED.items()}
+    assert np.array_equal(loaded.run(small)["logits"], loaded.run(FEED)["logits"])
+
+
+def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not a graph")
+    with pytest.raises(BundleError, match="cannot load"):
+        session.Session(tmp_path / "model.onnx")
+
+
+def test_an_old_onnxruntime_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.onnxruntime, "__version__", "1.20.1")
+    with pytest.raises(DependencyError, match=r"pip install 'onnxruntime>=1\.31'"):
+        session.check_runtime()
