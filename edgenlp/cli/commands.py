@@ -46,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130
+    except ImportError as error:  # a C extension that is interrupted while it loads says "initialization failed"
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            return 130
+        raise
     except BrokenPipeError:
         # what is still buffered has nowhere to go, and Python would complain about it on its way out
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
