@@ -35,13 +35,28 @@ def test_telemetry_is_off_whoever_imports_onnxruntime_first(first: str) -> None:
     assert done.stdout.split() == ["1", "1"]
 
 
-def test_the_probe_finds_what_this_processor_does(monkeypatch: pytest.MonkeyPatch, graph: Path) -> None:
-    session._saturates.cache_clear()
-    assert session._saturates() in (True, False)
+@pytest.mark.parametrize(("product", "saturates"), [(64 * 255 * 127, False), (64 * 32767 // 2, True)])
+def test_a_wrong_product_means_that_this_processor_saturates(
+    product: int, saturates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Probe:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            pass
+
+        def run(self, names: object, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            return [np.full((len(feed["a"]), feed["b"].shape[1]), product, np.int32)]
+
+    monkeypatch.setattr(session.onnxruntime, "InferenceSession", Probe)
+    assert session._saturates.__wrapped__() is saturates
+
+
+def test_exact_kernels_give_the_same_answer_where_the_others_are_right(
+    monkeypatch: pytest.MonkeyPatch, graph: Path
+) -> None:
     plain = session.Session(graph, threads=1).run(FEED)["logits"]
     monkeypatch.setattr(session, "_saturates", lambda: True)
     exact = session.Session(graph, threads=1).run(FEED)["logits"]
-    assert np.abs(plain - exact).max() < 1e-4  # the exact kernels give the same answer where the others are right
+    assert np.abs(plain - exact).max() < 1e-4
 
 
 def test_every_missing_input_is_named(graph: Path) -> None:

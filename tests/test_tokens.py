@@ -72,7 +72,7 @@ def test_special_tokens_are_left_out_of_text(both: tuple[Tokens, Tokenizer]) -> 
     tokens, _ = both
     ids = tokens.encode([SHORT])[0][0].ids
     text = tokens.decode(ids, skip_special_tokens=True)
-    assert text.strip().lower() == SHORT.lower().replace(" .", ".") or text.replace(" .", ".").strip() == SHORT.lower()
+    assert text.lower().replace(" ", "") == SHORT.lower().replace(" ", "")
     assert len(tokens.decode(ids)) > len(text)
     assert tokens.special_count() == 2
 
