@@ -19,6 +19,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import machine
 import numpy as np
@@ -47,6 +48,38 @@ def bandwidth(size: int, threads: int, seconds: float) -> float:
     parts = np.array_split(np.ones(size // 8, np.int64), threads)
     with ThreadPoolExecutor(threads) as pool:
         return size / best(lambda: list(pool.map(np.max, parts)), seconds) / 1e9
+
+
+def read_ms(size: float, bandwidth: dict) -> float:
+    """Return the milliseconds that reading `size` bytes again and again takes, from the memory or cache that holds so many.
+
+    Args:
+        size: bytes.
+        bandwidth: {bytes read: 10^9 bytes a second}, keys as numbers or, out of JSON, as text.
+    """
+    nearest = min(bandwidth, key=lambda held: abs(np.log(int(held) / size)))
+    return size / bandwidth[nearest] / 1e6
+
+
+def graph_reads(file: Path) -> int:
+    """Return the bytes of constants that one run of an ONNX graph reads in full, each range of a shared file once.
+
+    Left out are tables of which a run needs a few rows: what only Gathers take, and the sines of rotary positions.
+    """
+    import onnx
+
+    few = {"Gather", "GatherBlockQuantized", "GroupQueryAttention", "RotaryEmbedding"}
+    graph = onnx.load(file, load_external_data=False).graph
+    used = {name for node in graph.node if node.op_type not in few for name in node.input}
+    ranges: dict[tuple, int] = {}
+    for constant in graph.initializer:
+        if constant.name not in used:
+            continue
+        where = {entry.key: entry.value for entry in constant.external_data}
+        place = (where["location"], where.get("offset", "0")) if where else (constant.name,)
+        inside = len(constant.raw_data) or constant.ByteSize()
+        ranges[place] = max(ranges.get(place, 0), int(where.get("length", 0)) or inside)
+    return sum(ranges.values())
 
 
 def sizes() -> list[int]:

@@ -36,24 +36,31 @@ def timed(result: dict) -> list[dict]:
     return [entry for entry in result["engines"] if "failed" not in entry]
 
 
-def fastest(result: dict, case: str, measure: str) -> float:
-    """Return the slowest round of the engine with the best right median: whoever has a round below it ties."""
-    right = [entry["cases"][case][measure] for entry in timed(result) if not entry["wrong"]]
-    return min(right, key=lambda value: value["median"])["high"] if right else 0.0
+def winners(result: dict, case: str, measure: str) -> list[str]:
+    """Return the engines with the best right median, or with a round that meets the worst round of that one."""
+    right = {entry["label"]: entry["cases"][case][measure] for entry in timed(result) if not entry["wrong"]}
+    if not right:
+        return []
+    if measure in result.get("higher", ()):
+        least = max(right.values(), key=lambda value: value["median"])["low"]
+        return [label for label, value in right.items() if value["high"] >= least]
+    most = min(right.values(), key=lambda value: value["median"])["high"]
+    return [label for label, value in right.items() if value["low"] <= most]
 
 
 def times(result: dict, measure: str) -> list[str]:
     """Return the main table: a row per engine, a column per case, then the machine's limits."""
     cases = list(result["cases"])
-    ties = {case: fastest(result, case, measure) for case in cases}
+    best = {case: winners(result, case, measure) for case in cases}
     rows = []
     for entry in timed(result):
         cells = [entry["label"] + " (wrong)" * entry["wrong"]]
         for case in cases:
             value = entry["cases"][case][measure]
             median = number(value["median"])
-            best = value["low"] <= ties[case] and not entry["wrong"]
-            cells.append(f"{f'**{median}**' if best else median} ({number(value['low'])}–{number(value['high'])})")
+            shown = f"**{median}**" if entry["label"] in best[case] else median
+            span = f" ({number(value['low'])}–{number(value['high'])})" if value["low"] < value["high"] else ""
+            cells.append(shown + span)
         rows.append(cells)
     for bound in next(iter(result["bounds"].values()), {}).get(measure, {}):
         rows.append([f"*limit, {bound}*", *(number(result["bounds"][case][measure][bound]) for case in cases)])
@@ -61,59 +68,112 @@ def times(result: dict, measure: str) -> list[str]:
 
 
 def shares(result: dict, measure: str) -> list[str]:
-    """Return every engine's share of the machine's limit: the first bound, which allows the shortest times."""
-    bound = next(iter(next(iter(result["bounds"].values()))[measure]))
-    rows = []
-    for entry in timed(result):
-        each = [
-            (result["bounds"][case][measure][bound], entry["cases"][case][measure]["median"])
-            for case in result["cases"]
+    """Return every engine's share of the machine's limit.
+
+    Engines that told what they read have a share of their own; else it is of the first bound, which allows the most.
+    """
+    if any("shares" in entry for entry in timed(result)):
+        if measure != next(iter(result["measures"])):
+            return []
+        heading = "share of the bandwidth limit"
+        rows = [(entry["label"], list(entry["shares"].values())) for entry in timed(result)]
+    else:
+        bounds = {case: result["bounds"][case].get(measure) for case in result["cases"]}
+        if not all(bounds.values()):
+            return []
+        name = next(iter(next(iter(bounds.values()))))
+        heading = f"share of the {name} limit"
+        rows = [
+            (entry["label"], [bounds[case][name] / entry["cases"][case][measure]["median"] for case in bounds])
+            for entry in timed(result)
         ]
-        rows.append([entry["label"], *(f"{100 * least / median:.0f}%" for least, median in each)])
-    return table([f"share of the {bound} limit", *result["cases"]], rows)
+    percent = [[label, *("?" if value is None else f"{100 * value:.0f}%" for value in each)] for label, each in rows]
+    return table([heading, *result["cases"]], percent)
+
+
+def fewer(result: dict) -> list[str]:
+    """Return a line that names the cases in which an engine wrote fewer tokens than asked for."""
+    asked = result["settings"].get("tokens")
+    found = []
+    for entry in timed(result):
+        told = {case: values["tokens"]["median"] for case, values in entry["cases"].items() if "tokens" in values}
+        if short := [f"{case} {count:.0f}" for case, count in told.items() if count < asked]:
+            found.append(f"{entry['label']} ({', '.join(short)})")
+    budget = result["settings"].get("budget")
+    return [f"* new tokens: {asked}; fewer where they would take more than {budget:g} s: {'; '.join(found)}"] * bool(
+        found
+    )
 
 
 def facts(result: dict) -> list[str]:
     """Return the table of what is not speed: checks, load, memory, disk."""
+    reads = any("read_mb" in entry for entry in timed(result))
     heading = ["", *result["checks"].values(), "load, ms", "peak memory, MiB", "on disk, MB", "prepared in, s"]
+    heading += ["read per step, MB"] * reads
     rows = []
     for entry in timed(result):
         peak = number(entry["peak_mb"]["median"]) if entry["peak_mb"] else "?"
-        checks = [f"{entry['checks'][name]:.3g}" for name in result["checks"]]
+        checks = [f"{value:.3g}" if (value := entry["checks"][name]) is not None else "?" for name in result["checks"]]
         rest = [number(entry["load_ms"]["median"]), peak, number(entry["disk_mb"]), number(entry["prepare_s"])]
-        rows.append([entry["label"], *checks, *rest])
+        rows.append(
+            [entry["label"], *checks, *rest, *[number(entry["read_mb"]) if "read_mb" in entry else "?"] * reads]
+        )
     return table(heading, rows)
 
 
-def markdown(result: dict) -> str:
-    """Return the whole page, without the plot."""
-    settings = result["settings"]
-    lines = [f"# {result['workload']}: {result['checkpoint']['name']}", ""]
-    lines += [f"{machine.sentence(result['machine'])}.", ""]
-    lines += [
-        f"Threads: {settings['threads']}. Rounds: {settings['rounds']}, engines taking turns, each in a process of its "
-        f"own that warms up ({settings['warmup']} calls per case), then times at least {settings['calls']} calls and "
-        f"{settings['seconds']:g} s per case. Taken {result['taken']}, revision {result['revision'] or 'unknown'}.",
-        "",
-    ]
-    if result["machine"].get("load_before", 0) > 0.3:
-        lines += [f"**The machine was busy before the run (load {result['machine']['load_before']}).**", ""]
+def models(result: dict) -> list[dict]:
+    """Return the results of the models in a document: those of several, or the document itself."""
+    return result.get("models", [result])  # a list of one while the others are still to come
+
+
+def section(result: dict) -> list[str]:
+    """Return the tables of one model."""
+    lines: list[str] = []
     for measure, meaning in result["measures"].items():
         lines += [
-            f"{meaning}: median of the rounds (lowest–highest). Bold: the fastest, and all whose range meets its.",
+            f"{meaning}: median of the rounds (lowest–highest). Bold: the best, and all whose range meets its.",
             "",
         ]
         lines += [*times(result, measure), ""]
-        if result["bounds"] and timed(result):
-            lines += [*shares(result, measure), ""]
+        if result["bounds"] and timed(result) and (each := shares(result, measure)):
+            lines += [*each, ""]
     lines += [*facts(result), ""]
-    lines += [f"* {case}: {meaning}" for case, meaning in result["cases"].items()]
+    lines += fewer(result)
+    lines += [
+        f"* **{entry['label']}** took no part: {entry['failed'].splitlines()[-1]}"
+        for entry in result["engines"]
+        if "failed" in entry
+    ]
+    return lines
+
+
+def markdown(document: dict) -> str:
+    """Return the whole page, without the plots: what was done, the tables of each model, what they mean, the engines."""
+    results = models(document)
+    first, settings = results[0], results[0]["settings"]
+    several = "models" in document
+    title = f"{len(results)} models" if several else first["checkpoint"]["name"]
+    lines = [f"# {first['workload']}: {title}", ""]
+    lines += [f"{machine.sentence(first['machine'])}.", ""]
+    effort = f"{settings['calls']} calls and {settings['seconds']:g} s" if settings["seconds"] else "one call"
+    lines += [
+        f"Threads: {settings['threads']}. Rounds: {settings['rounds']}, engines taking turns, each in a process of its "
+        f"own that warms up ({settings['warmup']} calls per case), then times at least {effort} per case. "
+        f"Taken {first['taken']}, revision {first['revision'] or 'unknown'}.",
+        "",
+    ]
+    if first["machine"].get("load_before", 0) > 0.3:
+        lines += [f"**The machine was busy before the run (load {first['machine']['load_before']}).**", ""]
+    for result in results:
+        if several:
+            lines += [f"## {result['checkpoint']['name']}", ""]
+        lines += [*section(result), ""]
+    lines += ["## How to read this", ""] if several else []
+    lines += [f"* {case}: {meaning}" for case, meaning in first["cases"].items()]
     lines += ["* load: imports and opening the model, files in the page cache; peak memory: of the whole process"]
-    lines += [f"* {text}" for text in result["explained"]]
-    for entry in result["engines"]:
-        if "failed" in entry:
-            lines += [f"* **{entry['label']}** failed: {entry['failed'].splitlines()[-1]}"]
-            continue
+    lines += [f"* {text}" for text in first["explained"]]
+    told = {entry["label"]: entry for result in results for entry in timed(result)}
+    for entry in told.values():
         versions = ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
         options = ", ".join(f"{key}={value}" for key, value in entry["options"].items())
         lines += [f"* **{entry['label']}** ({options}): {entry['note']}. {versions}."]
@@ -178,18 +238,30 @@ def plot(result: dict, measure: str, file: Path) -> None:
     figure.savefig(file)
 
 
-def write(result: dict, file: Path) -> None:
-    """Write the JSON, and beside it the page and the plots; the first measure's plot has the page's name."""
+def write(document: dict, file: Path) -> None:
+    """Write the JSON, and beside it the page and the plots.
+
+    One model's first measure has the plot with the page's name; with several models the name says model and measure,
+    and only the first two measures are drawn.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    page = markdown(result)
-    if timed(result) and importlib.util.find_spec("matplotlib"):
-        for order, measure in enumerate(result["measures"]):
-            picture = file.with_suffix(".png") if not order else file.with_name(f"{file.stem}-{measure}.png")
-            plot(result, measure, picture)
-            page += f"\n![{result['measures'][measure]}]({picture.name})\n"
-    else:
+    file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    page = markdown(document)
+    results = models(document)
+    if not importlib.util.find_spec("matplotlib"):
         print("no plot: matplotlib is missing; `python bench/report.py FILE.json` draws it later", file=sys.stderr)
+        results = []
+    for place, result in enumerate(results):
+        if not timed(result):
+            continue
+        for order, measure in enumerate(list(result["measures"])[:2]):
+            picture = file.with_suffix(".png")
+            if "models" in document:
+                picture = file.with_name(f"{file.stem}-{place + 1}-{measure}.png")
+            elif order:
+                picture = file.with_name(f"{file.stem}-{measure}.png")
+            plot(result, measure, picture)
+            page += f"\n![{result['checkpoint']['name']}: {result['measures'][measure]}]({picture.name})\n"
     file.with_suffix(".md").write_text(page, encoding="utf-8")
 
 

@@ -14,12 +14,16 @@ So:
     process warms up, then times each case for a second or more and reports its median;
   * the result is the median over the rounds, with the fastest and the slowest: gaps within that range mean nothing.
 
+A workload may have several models (`--models`): they are compared one after the other, limits measured once.
+
 The result is a JSON file, a Markdown table and a plot. The very last line of stdout is one compact JSON document with
 all of the same data; progress goes to stderr.
 
     python bench/run.py encoder --engines edgenlp,torch,optimum,openvino,ctranslate2 --rounds 5 --threads 2
     python bench/run.py encoder --engines edgenlp,edgenlp:precision=fp32,openvino:hint=f32 --cases 1x16,1x128
     python bench/run.py encoder --engines edgenlp,optimum --python optimum=/opt/peers/bin/python --out /tmp/trial
+    python bench/run.py decoder --models gpt2,qwen2-0.5b --rounds 2
+    python bench/run.py decoder --quick
 """
 
 import argparse
@@ -32,6 +36,7 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,6 +47,7 @@ import machine
 import report
 
 BENCH = Path(__file__).resolve().parent
+SETTINGS = ("warmup", "calls", "seconds", "tokens", "budget")  # what a worker is told of how long to time
 REFERENCE = "torch"  # the engine whose answers are right
 
 
@@ -74,6 +80,19 @@ def start(command: list[str], threads: int, timeout: float) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def measure_limits(arguments: argparse.Namespace) -> dict:
+    """Measure the machine's limits in a process of its own."""
+    command = [interpreter(arguments, "limits"), str(BENCH / "limits.py"), "--threads", str(arguments.threads)]
+    return start(command, 1, arguments.timeout)
+
+
+def interpreter(arguments: argparse.Namespace, name: str) -> str:
+    """Return the interpreter for an engine, or for `limits`: its own `--python`, the common one, or this one."""
+    pythons = [text.rpartition("=") for text in arguments.python]
+    default = next((path for known, _, path in reversed(pythons) if not known), sys.executable)
+    return {known: path for known, _, path in pythons}.get(name, default)
+
+
 class Bench:
     """One comparison: which workload and checkpoint, which interpreters, how long.
 
@@ -86,26 +105,20 @@ class Bench:
         self.arguments = arguments
         self.checkpoint = checkpoint
         self.reference = arguments.cache / f"reference-{os.getpid()}.npz"
-        pythons = [text.rpartition("=") for text in arguments.python]
-        self.default = next((path for name, _, path in reversed(pythons) if not name), sys.executable)
-        self.pythons = {name: path for name, _, path in pythons if name}
-
-    def python(self, name: str) -> str:
-        """Return the interpreter for an engine, or for `limits`."""
-        return self.pythons.get(name, self.default)
 
     def worker(self, action: str, label: str, *flags: str) -> dict:
         """Run one action of `worker.py` for the engine that a label names."""
         engine, _, options = label.partition(":")
-        command = [self.python(engine), str(BENCH / "worker.py"), action, self.arguments.workload, engine]
+        command = [
+            interpreter(self.arguments, engine),
+            str(BENCH / "worker.py"),
+            action,
+            self.arguments.workload,
+            engine,
+        ]
         command += ["--options", options, "--checkpoint", str(self.checkpoint)]
         command += ["--threads", str(self.arguments.threads), *flags]
         return start(command, self.arguments.threads, self.arguments.timeout)
-
-    def limits(self) -> dict:
-        """Measure the machine's limits in a process of its own."""
-        command = [self.python("limits"), str(BENCH / "limits.py"), "--threads", str(self.arguments.threads)]
-        return start(command, 1, self.arguments.timeout)
 
     def prepare(self, label: str) -> dict:
         """Prepare an engine's model, or find it prepared."""
@@ -121,7 +134,8 @@ class Bench:
         """Load, check and time an engine once."""
         effort = self.arguments
         flags = ["--prepared", prepared, "--reference", str(self.reference), "--cases", effort.cases]
-        flags += ["--warmup", str(effort.warmup), "--calls", str(effort.calls), "--seconds", str(effort.seconds)]
+        for name in SETTINGS:
+            flags += [f"--{name}", str(getattr(effort, name))]
         return self.worker("time", label, *flags)
 
 
@@ -155,7 +169,7 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(values), 4), "low": min(values), "high": max(values)}
 
 
-def summary(entry: dict, workload: ModuleType) -> dict:
+def summary(entry: dict, workload: ModuleType, share: Callable[[str, dict, dict], float | None] | None) -> dict:
     """Fold an engine's rounds into one entry of the result, less its prepared folder, a path of this machine."""
     runs = entry["runs"]
     kept = {key: value for key, value in entry.items() if key not in ("runs", "prepared")}
@@ -172,6 +186,7 @@ def summary(entry: dict, workload: ModuleType) -> dict:
                 "min": min(one["min"] for one in each),  # the best single call
                 "calls": sum(one["calls"] for one in each),
             }
+    shares = {case: share(case, kept, measures) for case, measures in cases.items()} if share else None
     peaks = [run["peak_mb"] for run in runs if run["peak_mb"] is not None]
     return {
         **kept,
@@ -180,6 +195,7 @@ def summary(entry: dict, workload: ModuleType) -> dict:
         "load_ms": spread([run["load_ms"] for run in runs]),
         "peak_mb": spread(peaks) if peaks else None,
         "cases": cases,
+        **({"shares": shares} if shares else {}),
     }
 
 
@@ -194,17 +210,20 @@ def revision() -> str | None:
     return head.stdout.strip() + "+" * bool(dirty.stdout.strip())
 
 
-def find_checkpoint(arguments: argparse.Namespace) -> tuple[Path, str]:
+def find_checkpoint(arguments: argparse.Namespace, model: str) -> tuple[Path, str]:
     """Return the checkpoint's folder and what to call it; a random one is written into the cache when first needed."""
     if arguments.checkpoint:
         return arguments.checkpoint, arguments.checkpoint.resolve().name
     source = hashlib.sha256((BENCH / "checkpoints.py").read_bytes()).hexdigest()[:8]
-    folder = arguments.cache / "checkpoints" / f"{arguments.size}-{source}"
+    folder = arguments.cache / "checkpoints" / f"{model}-{source}"
     if not folder.exists():
-        unfinished = folder.with_suffix(".unfinished")
-        checkpoints.write(unfinished, arguments.size).rename(folder)
-    sizes = checkpoints.SIZES[arguments.size]
-    return folder, f"random weights, DistilBERT, {sizes['n_layers']} layers of {sizes['dim']} ({arguments.size})"
+        say(f"write {model}")
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        checkpoints.write(unfinished, model).rename(folder)
+    if model in checkpoints.DECODERS:
+        return folder, f"random weights, {model}'s shape"
+    sizes = checkpoints.SIZES[model]
+    return folder, f"random weights, DistilBERT, {sizes['n_layers']} layers of {sizes['dim']} ({model})"
 
 
 def parse() -> argparse.Namespace:
@@ -214,16 +233,16 @@ def parse() -> argparse.Namespace:
     known = [file.stem for file in sorted((BENCH / "workloads").glob("[a-z]*.py"))]
     parser.add_argument("workload", choices=known)
     parser.add_argument(
-        "--engines",
-        default="edgenlp,torch,optimum,openvino,ctranslate2",
-        help="NAME[:option=value]..., comma-separated",
+        "--engines", help="NAME[:option=value]..., comma-separated; if left out the workload's own list"
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="5 for encoder, 3 for decoder if left out")
     parser.add_argument("--threads", type=int, default=machine.cores().get("physical", 1))
     parser.add_argument("--cases", default="", help="comma-separated; all if left out")
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint folder, in place of random weights")
     parser.add_argument(
-        "--size", choices=checkpoints.SIZES, default="base", help="of the random weights (default base)"
+        "--models",
+        "--size",
+        help=f"shapes of the random weights: {', '.join([*checkpoints.SIZES, *checkpoints.DECODERS])}",
     )
     parser.add_argument(
         "--python",
@@ -239,73 +258,112 @@ def parse() -> argparse.Namespace:
         "--out", type=Path, default=BENCH / "results", help="folder of the results (default bench/results)"
     )
     parser.add_argument("--name", help="file name of the results, without suffix")
-    parser.add_argument("--warmup", type=int, default=3, help="untimed calls per case and process (default 3)")
-    parser.add_argument("--calls", type=int, default=5, help="timed calls per case and process, at least (default 5)")
+    parser.add_argument("--warmup", type=int, help="untimed calls per case and process (encoder 3, decoder 1)")
+    parser.add_argument("--calls", type=int, help="timed calls per case and process, at least (encoder 5, decoder 1)")
+    parser.add_argument("--seconds", type=float, help="timed seconds per case and process, at least (encoder 1)")
+    parser.add_argument("--tokens", type=int, help="decoder: new tokens (default 128)")
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="timed seconds per case and process, at least (default 1)"
+        "--budget", type=float, help="decoder: seconds of steps per case, after which a slow engine writes fewer tokens"
     )
+    parser.add_argument("--quick", action="store_true", help="one round of few cases: a look, not a result")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds after which a process is given up")
     parser.add_argument("--no-limits", action="store_true", help="do not measure the machine's limits")
     return parser.parse_args()
 
 
+def bad(entry: dict) -> bool:
+    """Return whether an engine failed or answered wrongly; that it does not know a model is neither."""
+    failed = entry.get("failed", "")
+    return bool(entry.get("wrong") or (failed and not failed.splitlines()[-1].startswith("NotImplementedError")))
+
+
+def settle(arguments: argparse.Namespace, workload: ModuleType) -> None:
+    """Fill in what the command line left out, from the workload's defaults, and check the names."""
+    chosen = {"models": ",".join(workload.MODELS), "engines": ",".join(workload.ENGINES), "tokens": 0, "budget": 0.0}
+    chosen |= {**workload.DEFAULTS, **(workload.QUICK if arguments.quick else {})}
+    chosen["cases"] = chosen.get("cases", ",".join(workload.CASES))
+    for key, value in chosen.items():
+        if getattr(arguments, key) in (None, ""):
+            setattr(arguments, key, value)
+    known = {"cases": workload.CASES, "models": [*checkpoints.SIZES, *checkpoints.DECODERS]}
+    for key, names in known.items():
+        if unknown := [name for name in getattr(arguments, key).split(",") if name not in names]:
+            raise SystemExit(f"no {key} {', '.join(unknown)} in {arguments.workload}; there are {', '.join(names)}")
+
+
+def compare(arguments: argparse.Namespace, workload: ModuleType, model: str, measured: dict | None) -> dict:
+    """Compare the engines on one model; return everything that is known of it."""
+    # 1) What is compared, and what the machine could do at best
+    folder, name = find_checkpoint(arguments, model)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    inputs, cases = workload.inputs(config), arguments.cases.split(",")
+    bounds = {case: workload.limits(config, inputs[case], measured) for case in cases} if measured else {}
+
+    def share(case: str, entry: dict, measures: dict) -> float | None:
+        return workload.share(config, inputs[case], measured, entry, measures)
+
+    # 2) The rounds
+    say(f"{arguments.workload}: {name}")
+    bench = Bench(arguments, folder)
+    try:
+        bench.answer()
+        entries = rounds(bench, arguments.engines.split(","))
+    except Failed as error:
+        raise SystemExit(f"cannot begin: {error}") from error
+    finally:
+        bench.reference.unlink(missing_ok=True)
+
+    # 3) The result
+    share_of = share if measured and hasattr(workload, "share") else None
+    settings = ("threads", "rounds", *(key for key in SETTINGS if key in workload.DEFAULTS))
+    return {
+        "checkpoint": {"name": name, "config": config},
+        "settings": {key: getattr(arguments, key) for key in settings},
+        "cases": {case: workload.CASES[case] for case in cases},
+        "measures": workload.MEASURES,
+        "higher": workload.HIGHER,
+        "checks": workload.CHECKS,
+        "explained": workload.EXPLAINED,
+        "limits": measured,
+        "bounds": bounds,
+        "engines": [summary(entry, workload, share_of) for entry in entries],
+    }
+
+
 def main() -> int:
     """Compare; return 1 where an engine failed or gave wrong answers, else 0."""
-    # 1) What is compared, and where
     arguments = parse()
     workload = importlib.import_module(f"workloads.{arguments.workload}")
+    settle(arguments, workload)
     facts = machine.describe()
     print(f"{machine.sentence(facts)}\n")
     if facts.get("load_before", 0) > 0.3:
         say(f"WARNING: the machine is busy (load {facts['load_before']}): these times will not be worth keeping")
     arguments.cache.mkdir(parents=True, exist_ok=True)
-    folder, name = find_checkpoint(arguments)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    inputs = workload.inputs(config)
-    cases = arguments.cases.split(",") if arguments.cases else list(workload.CASES)
-    if unknown := [case for case in cases if case not in workload.CASES]:
-        raise SystemExit(f"no case {', '.join(unknown)} in {arguments.workload}; it has {', '.join(workload.CASES)}")
-    bench = Bench(arguments, folder)
-
-    # 2) What the machine could do at best, before anything is measured
-    measured, bounds = None, {}
-    try:
-        if not arguments.no_limits:
-            measured = bench.limits()
-            bounds = {case: workload.limits(config, inputs[case], measured) for case in cases}
-            print(f"{limits.table(measured)}\n")
-        bench.answer()
-    except Failed as error:
-        raise SystemExit(f"cannot begin: {error}") from error
-
-    # 3) The rounds
-    try:
-        entries = rounds(bench, arguments.engines.split(","))
-    finally:
-        bench.reference.unlink(missing_ok=True)
-
-    # 4) The result
-    result = {
+    measured = None
+    if not arguments.no_limits:  # before anything is measured against them
+        try:
+            measured = measure_limits(arguments)
+        except Failed as error:
+            raise SystemExit(f"cannot begin: {error}") from error
+        print(f"{limits.table(measured)}\n")
+    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)|cpu|processor|@.*", "", facts["cpu"].lower())).strip("-")
+    head = {
         "workload": arguments.workload,
         "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "revision": revision(),
         "machine": facts,
-        "checkpoint": {"name": name, "config": config},
-        "settings": {key: getattr(arguments, key) for key in ("threads", "rounds", "warmup", "calls", "seconds")},
-        "cases": {case: workload.CASES[case] for case in cases},
-        "measures": workload.MEASURES,
-        "checks": workload.CHECKS,
-        "explained": workload.EXPLAINED,
-        "limits": measured,
-        "bounds": bounds,
-        "engines": [summary(entry, workload) for entry in entries],
     }
-    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)|cpu|processor|@.*", "", facts["cpu"].lower())).strip("-")
-    title = arguments.name or f"{result['taken'][:10]}-{arguments.workload}-{slug}"
-    report.write(result, arguments.out / f"{title}.json")
-    print(report.markdown(result))
-    print(json.dumps(result, separators=(",", ":")))
-    return int(any("failed" in entry or entry.get("wrong") for entry in result["engines"]))
+    file = arguments.out / f"{arguments.name or '-'.join((head['taken'][:10], arguments.workload, slug))}.json"
+    models = ["given"] if arguments.checkpoint else arguments.models.split(",")
+    results: list[dict] = []
+    for model in models:
+        results.append({**head, **compare(arguments, workload, model, measured)})
+        whole = {**head, "models": results} if len(models) > 1 else results[0]
+        report.write(whole, file)  # after every model: an hour's work is not lost to the last one
+    print(report.markdown(whole))
+    print(json.dumps(whole, separators=(",", ":")))
+    return int(any(bad(entry) for result in results for entry in result["engines"]))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,10 @@ def prepare(workload: str, engine: ModuleType, checkpoint: Path, cache: Path, op
         getattr(engine, f"prepare_{workload}")(checkpoint, folder, options)
         known = {"made_from": made_from, "prepare_s": round(time.perf_counter() - start, 2)}
         record.write_text(json.dumps(known))  # last: a folder that has a record is whole
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    told = getattr(engine, f"facts_{workload}", lambda *_: {})(folder, config, options)
     return {
+        **told,
         "prepared": str(folder),
         "prepare_s": known["prepare_s"],
         "disk_mb": round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 2),
@@ -105,18 +108,15 @@ def prepare(workload: str, engine: ModuleType, checkpoint: Path, cache: Path, op
     }
 
 
-def answer(workload: ModuleType, call, inputs: dict, file: Path) -> dict:
-    """Write every case's answer as the reference."""
-    np.savez(file, **{case: workload.measure(call, given)[0] for case, given in inputs.items()})
-    return {"reference": str(file)}
+def answer(workload: ModuleType, call, inputs: dict, config: dict) -> dict[str, np.ndarray]:
+    """Return what is compared with the reference's: the workload's own probe or else every case's answer."""
+    if hasattr(workload, "probe"):
+        return workload.probe(call, config)
+    return {case: workload.measure(call, given)[0] for case, given in inputs.items()}
 
 
-def time_cases(workload: ModuleType, call, inputs: dict, reference: Path, effort: argparse.Namespace) -> dict:
-    """Check the first answers, warm up, then time case after case; return the checks and per case the timed values."""
-    with np.load(reference) as arrays:
-        right = {case: arrays[case] for case in arrays.files}
-    answers = {case: workload.measure(call, given)[0] for case, given in inputs.items()}
-    checks = workload.check(right, answers)
+def time_cases(workload: ModuleType, call, inputs: dict, effort: argparse.Namespace) -> dict:
+    """Warm up, then time case after case; return per case the timed values."""
     cases = {}
     for case, given in inputs.items():
         for _ in range(effort.warmup - 1):  # the checked call was the first
@@ -131,7 +131,14 @@ def time_cases(workload: ModuleType, call, inputs: dict, reference: Path, effort
             name: {"median": round(statistics.median(each), 4), "min": round(min(each), 4), "calls": calls}
             for name, each in values.items()
         }
-    return {"checks": checks, "cases": cases}
+    return cases
+
+
+def check(workload: ModuleType, call, inputs: dict, config: dict, reference: Path) -> dict:
+    """Return how far the engine's answers are from the reference's."""
+    with np.load(reference) as arrays:
+        right = {case: arrays[case] for case in arrays.files}
+    return workload.check(right, answer(workload, call, inputs, config))
 
 
 def main() -> dict:
@@ -150,6 +157,10 @@ def main() -> dict:
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--calls", type=int, default=5, help="time: at least so many calls per case")
     parser.add_argument("--seconds", type=float, default=1.0, help="time: and at least so long per case")
+    parser.add_argument("--tokens", type=int, default=128, help="time, decoder: new tokens")
+    parser.add_argument(
+        "--budget", type=float, default=3.0, help="time, decoder: seconds of steps that a case may take"
+    )
     job = parser.parse_args()
 
     workload = importlib.import_module(f"workloads.{job.workload}")
@@ -162,15 +173,24 @@ def main() -> dict:
     if job.action == "prepare":
         return prepare(job.workload, engine, job.checkpoint, job.cache, options)
 
-    inputs = workload.inputs(json.loads((job.checkpoint / "config.json").read_text(encoding="utf-8")))
+    config = json.loads((job.checkpoint / "config.json").read_text(encoding="utf-8"))
+    inputs = workload.inputs(config)
     start = time.perf_counter()
     call = getattr(engine, f"load_{job.workload}")(job.prepared, job.threads, options)
     load = time.perf_counter() - start
     if job.action == "answer":
-        return answer(workload, call, inputs, job.reference)
+        np.savez(job.reference, **answer(workload, call, inputs, config))
+        return {"reference": str(job.reference)}
     chosen = {case: inputs[case] for case in job.cases.split(",")} if job.cases else inputs
-    timed = time_cases(workload, call, chosen, job.reference, job)
-    return {"load_ms": round(load * 1e3, 1), "peak_mb": peak_memory(), **timed}
+    if hasattr(workload, "time_cases"):  # the check comes last: what it needs beside the timed model is not the model's
+        cases = workload.time_cases(call, chosen, config, job, peak_memory)
+        peak = peak_memory()
+        checks = check(workload, call, chosen, config, job.reference)
+    else:
+        checks = check(workload, call, chosen, config, job.reference)  # and the first warm-up
+        cases = time_cases(workload, call, chosen, job)
+        peak = peak_memory()
+    return {"load_ms": round(load * 1e3, 1), "peak_mb": peak, "checks": checks, "cases": cases}
 
 
 if __name__ == "__main__":

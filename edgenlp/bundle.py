@@ -75,7 +75,8 @@ class Head:
     """What the columns of the graph's output mean.
 
     Attributes:
-        kind: "sequence-classification", "token-classification", "question-answering", "masked-lm" or "hidden-states".
+        kind: "sequence-classification", "token-classification", "question-answering", "masked-lm",
+            "hidden-states" or "causal-lm".
         labels: Name of each column, in order; empty for question answering, masked LM and hidden states.
         problem: `problem_type` of the checkpoint: "single_label_classification", "multi_label_classification",
             "regression", or None where it does not say.
@@ -146,6 +147,10 @@ class Bundle:
         source: Where it came from.
         parity: How far its answers are from the checkpoint's, as measured at export.
         similarity: Name of the similarity function of a sentence embedding ("cosine", "dot").
+        cache: Precision of keys and values ("fp32", "int8") of a bundle that writes.
+        generation: Defaults of generation options, by transformers' names (`generation_config.json`).
+        task_options: Task to options that the checkpoint sets for it (`task_specific_params` of `config.json`).
+        chat: Name to Jinja template of conversations, "default" the foremost.
     """
 
     folder: Path
@@ -162,6 +167,10 @@ class Bundle:
     kept: tuple[tuple[str, str], ...] = ()
     parity: dict[str, float] = field(default_factory=dict)
     similarity: str | None = None
+    cache: str | None = None
+    generation: dict[str, Any] = field(default_factory=dict)
+    task_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    chat: dict[str, str] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
         """The path of one of the bundle's files."""
@@ -260,6 +269,8 @@ def _check(bundle: Bundle, manifest: Path) -> None:
 
 def _build(kind: Any, value: Any, where: str) -> Any:
     """Turn parsed JSON into `kind` (a dataclass, container, union or scalar type), or say where it does not fit."""
+    if kind is Any:
+        return value  # checked by whoever reads it
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if is_dataclass(kind):
         if not isinstance(value, Mapping):

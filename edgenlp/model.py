@@ -1,16 +1,20 @@
 """An opened bundle: its tokenizer and its graphs, loaded once and shared by tasks. Knows no task."""
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from edgenlp.bundle import Bundle, open_bundle
+from edgenlp.decoder import Decoder
 from edgenlp.encode import Encoder
-from edgenlp.errors import InputError
+from edgenlp.errors import BundleError, InputError
 from edgenlp.session import PRESETS, Session
 from edgenlp.tokens import Tokens
 
 __all__ = ["Model", "open_model"]
+
+_PASSES: Mapping[str, type[Encoder] | type[Decoder]] = {"decoder": Decoder, "encoder": Encoder}
 
 
 @dataclass(frozen=True)
@@ -20,14 +24,38 @@ class Model:
     Attributes:
         bundle: The facts of `edgenlp.json`.
         tokens: Text to ids and back.
-        encoder: Ids to arrays.
+        passes: Role ("encoder", "decoder") to what runs the graph of that role.
         threads: Threads that one call uses.
     """
 
     bundle: Bundle
     tokens: Tokens
-    encoder: Encoder
+    passes: Mapping[str, Encoder | Decoder]
     threads: int
+
+    @property
+    def encoder(self) -> Encoder:
+        """Ids to arrays.
+
+        Raises:
+            BundleError: The bundle has no encoder.
+        """
+        found = self.passes.get("encoder")
+        if not isinstance(found, Encoder):
+            raise BundleError(f"{self.bundle.folder} holds no encoder; it serves {', '.join(self.bundle.tasks)}")
+        return found
+
+    @property
+    def decoder(self) -> Decoder:
+        """Ids to logits, with a cache.
+
+        Raises:
+            BundleError: The bundle has no decoder.
+        """
+        found = self.passes.get("decoder")
+        if not isinstance(found, Decoder):
+            raise BundleError(f"{self.bundle.folder} holds no decoder; it serves {', '.join(self.bundle.tasks)}")
+        return found
 
 
 def open_model(
@@ -55,10 +83,15 @@ def open_model(
         hashes = pool.submit(bundle.check_hashes) if verify else None
         try:
             tokens = Tokens(bundle.path(bundle.tokenizer.file), bundle.tokenizer)
-            graph = bundle.path(bundle.graphs["encoder"])
-            session = Session(graph, threads=threads or chosen.threads, spinning=chosen.spinning)
-            encoder = Encoder(session, window=bundle.window, tokens=chosen.tokens)
+            passes: dict[str, Encoder | Decoder] = {}
+            for role, name in bundle.graphs.items():
+                if role not in _PASSES:
+                    raise BundleError(
+                        f"the bundle has a {role!r} graph, which this edgenlp cannot run; upgrade edgenlp"
+                    )
+                session = Session(bundle.path(name), threads=threads or chosen.threads, spinning=chosen.spinning)
+                passes[role] = _PASSES[role](session, window=bundle.window, tokens=chosen.tokens)
         finally:  # an altered file explains a failure to load better than the loader does
             if hashes:
                 hashes.result()
-    return Model(bundle, tokens, encoder, session.threads)
+    return Model(bundle, tokens, passes, session.threads)

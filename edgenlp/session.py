@@ -27,7 +27,7 @@ import onnxruntime  # noqa: E402  # the switch above must come first
 if _IMPORTED_BEFORE:
     onnxruntime.disable_telemetry_events()
 
-__all__ = ["PRESETS", "Preset", "Session", "check_runtime"]
+__all__ = ["PRESETS", "Binding", "Preset", "Session", "check_runtime"]
 
 _FLOOR = (1, 31)  # the attention kernels of the graphs are younger than the operators' names
 
@@ -119,6 +119,47 @@ class Session:
         return dict(zip(self._names, results, strict=True))
 
 
+class Binding:
+    """Arrays bound to a graph's inputs and outputs: runs read and write them where they are, and copy nothing.
+
+    One array may be bound to an input and an output: the graph then updates it in place. Between two runs the contents of arrays may
+    change, their places and shapes may not.
+
+    Args:
+        session: The graph.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._io = session._session.io_binding()
+        self._kept: dict[int, tuple[NDArray[Any], Any]] = {}  # onnxruntime borrows the memory, it does not hold it
+
+    def input(self, name: str, array: NDArray[Any]) -> None:
+        """Bind a C-contiguous array of the input's own dtype."""
+        self._io.bind_ortvalue_input(name, self._value(array))
+
+    def output(self, name: str, array: NDArray[Any]) -> None:
+        """Bind a C-contiguous array of exactly the shape and dtype that the output will have."""
+        self._io.bind_ortvalue_output(name, self._value(array))
+
+    def _value(self, array: NDArray[Any]) -> Any:
+        if id(array) not in self._kept:
+            assert array.flags.c_contiguous, "onnxruntime would copy it"
+            self._kept[id(array)] = (array, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        return self._kept[id(array)][1]
+
+    def run(self) -> None:
+        """Run the graph on what is bound.
+
+        Raises:
+            BundleError: The graph fails.
+        """
+        try:
+            self._session._session.run_with_iobinding(self._io)
+        except Exception as error:  # see above
+            raise BundleError(f"onnxruntime failed: {_first_line(error)}") from error
+
+
 # The graph y = MatMulInteger(a, b), a uint8 [m, k], b int8 [k, n]: the runtime has no package that could write it.
 _PROBE = (
     b'\x08\x08\x12\x00:b\n\x18\n\x01a\n\x01b\x12\x01y"\rMatMulInteger\x12\x01pZ\x15\n\x01a\x12\x10\n\x0e\x08\x02\x12\n\n\x03\x12'
@@ -149,7 +190,12 @@ def check_runtime() -> None:
         raise DependencyError(f"onnxruntime {found} is too old, {floor} is needed: pip install 'onnxruntime>={floor}'")
 
 
-_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(int8)": np.int8,
+}
 
 
 def _tensor(item: Any) -> Tensor:

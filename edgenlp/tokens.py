@@ -5,7 +5,8 @@ longer than the window becomes several of them.
 """
 
 import itertools
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from tokenizers.processors import ByteLevel
 from edgenlp.bundle import Vocabulary
 from edgenlp.errors import BundleError, InputError
 
-__all__ = ["Encoding", "Tokens", "Truncation", "as_text"]
+__all__ = ["Encoding", "Tokens", "Truncation", "as_text", "clean_text"]
 
 Truncation = Literal["longest_first", "only_first", "only_second"]
 Text = str | tuple[str, str] | list[str]
@@ -137,7 +138,24 @@ class Tokens:
         # Left out here: from 0.23 on, tokenizers itself no longer skips special tokens that it normalizes
         shown = [token for token in ids if not (skip_special_tokens and token in self._special)]
         text: str = self._tokenizer.decode(shown, skip_special_tokens=False)
-        return _cleaned(text) if (self.facts.clean_up if clean_up is None else clean_up) else text
+        return clean_text(text) if (self.facts.clean_up if clean_up is None else clean_up) else text
+
+    def without_special(self, ids: Iterable[int]) -> list[int]:
+        """`ids` without the model's own tokens."""
+        return [token for token in ids if token not in self._special]
+
+    @property
+    def decoder_steps(self) -> tuple[str, ...]:
+        """What turns pieces into text, step by step, as `tokenizer.json` names it ("ByteLevel", "Metaspace" …)."""
+        if self._tokenizer.decoder is None:
+            return ()
+        state = json.loads(self._tokenizer.decoder.__getstate__())
+        steps = state["decoders"] if state["type"] == "Sequence" else [state]
+        return tuple(str(step["type"]) for step in steps)
+
+    def serialized(self) -> str:
+        """`tokenizer.json` as it was read, for libraries that build their own tables from it."""
+        return str(self._tokenizer.to_str())
 
     def join(self, pieces: Sequence[str]) -> str:
         """The text of tokens given as the vocabulary writes them (`convert_tokens_to_string` of transformers)."""
@@ -205,7 +223,7 @@ def _share(lengths: Sequence[int], room: int) -> list[int]:
     return list(kept) if lengths[0] <= lengths[1] else [kept[1], kept[0]]
 
 
-def _cleaned(text: str) -> str:
+def clean_text(text: str) -> str:
     """`clean_up_tokenization` of transformers: the same replacements in the same order."""
     for before in (" .", " ?", " !", " ,"):
         text = text.replace(before, before[1:])

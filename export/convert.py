@@ -22,7 +22,8 @@ from edgenlp.errors import CheckpointError, ExportError, UnsupportedError
 
 from . import families, verify
 from .checkpoint import Checkpoint, open_checkpoint
-from .families import bert, bert_checkpoints, parts
+from .families import bert, bert_checkpoints, decoder, parts
+from .generation import read_chat_templates, read_generation, read_task_options
 from .graph import Graph, Weights
 from .quantize import SCHEMES, Policy, parse_keep
 from .sentence_transformers import SentenceModel, read_sentence_model
@@ -35,12 +36,14 @@ Progress = Callable[[str, int, int], None]
 
 _GRAPH, _WEIGHTS, _TOKENIZER = "model.onnx", "model.weights", "tokenizer.json"
 _TASKS = {
+    "causal-lm": ("text-generation",),
     "hidden-states": ("feature-extraction", "sentence-similarity"),
     "masked-lm": ("fill-mask",),
     "question-answering": ("question-answering",),
     "sequence-classification": ("text-classification", "zero-shot-classification"),
     "token-classification": ("token-classification",),
 }
+_CACHES = ("fp32", "int8")
 _STEPS = ("reading", "writing", "verifying", "finishing")
 
 
@@ -51,6 +54,7 @@ def export(
     task: str | None = None,
     precision: str = "int8",
     keep: Sequence[str] = (),
+    cache: str = "fp32",
     force: bool = False,
     tolerance: float | None = None,
     progress: Progress | None = None,
@@ -63,6 +67,7 @@ def export(
         task: Task whose head is exported; None for the head that the config names.
         precision: "fp32", "fp16", "int8", "int8-block" or "int4".
         keep: Exceptions, "PRECISION=PATTERN" over tensor names; the first that matches counts.
+        cache: Precision of a decoder's keys and values, "fp32" or "int8" (a quarter of the memory).
         force: Replace a bundle that is there.
         tolerance: Largest relative error of the bundle's answers, `float("inf")` for any; None for the precision's own.
         progress: Called as the export goes on.
@@ -75,6 +80,8 @@ def export(
     """
     if precision not in SCHEMES:
         raise UnsupportedError(f"no precision {precision!r}; there are {', '.join(SCHEMES)}")
+    if cache not in _CACHES:
+        raise UnsupportedError(f"no cache precision {cache!r}; there are {', '.join(_CACHES)}")
     policy = Policy(precision, parse_keep(list(keep)))
     target = Path(out)
     _refuse(target, force)
@@ -84,7 +91,7 @@ def export(
     except OSError as error:
         raise ExportError(f"cannot write beside {target}: {error.strerror}; choose another place") from error
     try:
-        bundle = _write(Path(src), folder, task, policy, tolerance, progress or (lambda step, done, total: None))
+        bundle = _write(Path(src), folder, task, policy, cache, tolerance, progress or (lambda step, done, total: None))
         bundle = replace(bundle, folder=target)
         _install(folder, target)
     except OSError as error:
@@ -104,7 +111,7 @@ def list_tensors(src: str | os.PathLike[str]) -> list[tuple[str, tuple[int, ...]
 
 
 def _write(
-    src: Path, folder: Path, task: str | None, policy: Policy, tolerance: float | None, progress: Progress
+    src: Path, folder: Path, task: str | None, policy: Policy, cache: str, tolerance: float | None, progress: Progress
 ) -> Bundle:
     progress(_STEPS[0], 0, len(_STEPS))
     sentence = read_sentence_model(src)
@@ -113,8 +120,7 @@ def _write(
         config = checkpoint.config
         kind = families.family_of(config)
         head_kind = families.head_of(config, task)
-        body = bert_checkpoints.read_encoder(checkpoint, kind)
-        head = bert_checkpoints.read_head(checkpoint, kind, head_kind)
+        body, head = _read(checkpoint, kind, head_kind)
         tokenizer, vocabulary = convert_tokenizer(_tokenizer_folder(src, root), config)
         if vocabulary.size > (rows := checkpoint.shape(body.words)[0]):
             raise CheckpointError(
@@ -126,14 +132,22 @@ def _write(
         weights = Weights(folder / _WEIGHTS)
         try:
             graph = Graph(weights, policy)
-            bert.build(graph, checkpoint, body, head, type_ids=vocabulary.type_ids)
+            if isinstance(body, parts.Decoder):
+                decoder.build(graph, checkpoint, body)
+            else:
+                bert.build(graph, checkpoint, body, head, type_ids=vocabulary.type_ids)
         finally:
             weights.close()
         policy.check_used()
         graph.save(folder / _GRAPH)
+        bundle = _describe(src, folder, checkpoint, body, head, vocabulary, sentence, policy)
+        if isinstance(body, parts.Decoder):
+            bundle = replace(bundle, cache=cache)
+            if cache == "int8":
+                decoder.quantize_cache(graph, body, verify.cache_scales(folder, bundle, body))
+                graph.save(folder / _GRAPH)
 
         progress(_STEPS[2], 2, len(_STEPS))
-        bundle = _describe(src, folder, checkpoint, body, head, vocabulary, sentence, policy)
         figures = verify.measure(folder, bundle, checkpoint, body, head)
     verify.check(figures, policy.precision, tolerance)
 
@@ -144,11 +158,17 @@ def _write(
     return bundle
 
 
+def _read(checkpoint: Checkpoint, kind: str, head: str) -> tuple[parts.Encoder | parts.Decoder, parts.Head]:
+    if kind in families.DECODERS:
+        return families.DECODERS[kind](checkpoint, kind), parts.Head(head)
+    return bert_checkpoints.read_encoder(checkpoint, kind), bert_checkpoints.read_head(checkpoint, kind, head)
+
+
 def _describe(
     src: Path,
     folder: Path,
     checkpoint: Checkpoint,
-    body: parts.Encoder,
+    body: parts.Encoder | parts.Decoder,
     head: parts.Head,
     vocabulary: Vocabulary,
     sentence: SentenceModel | None,
@@ -161,18 +181,22 @@ def _describe(
     if facts.kind == "sequence-classification" and len(facts.labels) < 2:
         tasks = tasks[:1]  # one column cannot tell entailment from contradiction
     named = config.get("architectures")
+    writes = head.kind == "causal-lm"
     return Bundle(
         folder=folder,
         name=_name(src),
         tasks=tasks,
         precision=policy.precision,
         kept=policy.keep,
-        graphs={"encoder": _GRAPH},
+        graphs={"decoder" if writes else "encoder": _GRAPH},
         window=body.window,
         tokenizer=vocabulary,
         head=facts,
         pooling=sentence.pooling if sentence and head.kind == "hidden-states" else None,
         similarity=sentence.similarity if sentence else None,
+        generation=read_generation(checkpoint.folder, config) if writes else {},
+        task_options=read_task_options(config) if writes else {},
+        chat=read_chat_templates(_tokenizer_folder(src, checkpoint.folder)) if writes else {},
         files={},
         source=Source(
             name=str(config.get("_name_or_path") or _name(src)),

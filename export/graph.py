@@ -5,7 +5,7 @@ what the runtime loads as it is: already fused, every shape symbolic.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from .quantize import TABLE_BLOCK, Policy, Scheme, block_size, quantize_blocks, quantize_channels
+from .quantize import Blocks, Policy, Scheme, block_size, quantize_blocks, quantize_channels
 
 __all__ = ["Graph", "Matrix", "Weights"]
 
@@ -90,6 +90,20 @@ class Graph:
                 if item == value:
                     node.input[place] = name
         self._outputs.append(helper.make_tensor_value_info(name, dtype, list(shape)))
+
+    def retype(self, name: str, dtype: int) -> None:
+        """Give an input or output another element type."""
+        for item in (*self._inputs, *self._outputs):
+            if item.name == name:
+                item.type.tensor_type.elem_type = dtype
+
+    def amend(self, name: str, inputs: Mapping[int, str], **attributes: Any) -> None:
+        """Set inputs, by place, and attributes of the node of this name."""
+        node = next(node for node in self._nodes if node.name == name)
+        node.input.extend([""] * (max(inputs) + 1 - len(node.input)))
+        for place, value in inputs.items():
+            node.input[place] = value
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
 
     def node(
         self, op: str, inputs: Sequence[str], name: str, *, outputs: int = 1, domain: str = "", **attributes: Any
@@ -176,18 +190,42 @@ class Graph:
         width = weights[0].shape[1]
         block = block_size(width, scheme.block)
         if f"{key}.blocks" not in self._tensors:
-            pairs = [quantize_blocks(weight, scheme.bits, block) for weight in weights]
-            self.tensor(f"{key}.blocks", np.concatenate([pair[0] for pair in pairs]))
-            self.tensor(f"{key}.scale", np.concatenate([pair[1] for pair in pairs]))
-        return self._blocks_product(x, key, bias, name, width, sum(map(len, weights)), scheme.bits, block)
+            parts = [quantize_blocks(weight, scheme.bits, block) for weight in weights]
+            zeros = [part.zeros for part in parts if part.zeros is not None]
+            self._blocks(
+                key,
+                f"{key}.blocks",
+                Blocks(
+                    np.concatenate([part.levels for part in parts]),
+                    np.concatenate([part.scales for part in parts]),
+                    np.concatenate(zeros) if zeros else None,
+                ),
+            )
+        return self._blocks_product(x, key, bias, name, (width, sum(map(len, weights))), scheme.bits, block)
+
+    def _blocks(self, key: str, name: str, blocks: Blocks) -> None:
+        """Constants of levels (under `name`), scales and zeros; scales are float16 in the file, and float32 once it is loaded."""
+        levels, scales, zeros = blocks
+        self.tensor(name, levels)
+        halves = scales.astype(np.float16)
+        if (halves.astype(np.float32) == scales).all():
+            self.tensor(f"{key}.scale.half", halves)
+            self.node("Cast", [f"{key}.scale.half"], f"{key}.scale", to=TensorProto.FLOAT)
+        else:
+            self.tensor(f"{key}.scale", scales)
+        if zeros is not None:
+            self.tensor(f"{key}.zero", zeros)
 
     def _blocks_product(
-        self, x: str, key: str, bias: str | None, name: str, width: int, height: int, bits: int, block: int
+        self, x: str, key: str, bias: str | None, name: str, shape: tuple[int, int], bits: int, block: int
     ) -> str:
-        inputs = [x, f"{key}.blocks", f"{key}.scale", *(["", "", bias] if bias else [])]
+        zeros = f"{key}.zero" if f"{key}.zero" in self._tensors else ""
+        inputs = [x, f"{key}.blocks", f"{key}.scale", zeros, "", bias or ""]
+        while not inputs[-1]:
+            inputs.pop()
         # accuracy_level 4: activations are quantized to int8 block by block, each with its own scale
-        shape = {"K": width, "N": height, "bits": bits, "block_size": block}
-        return self.contrib("MatMulNBits", inputs, name, accuracy_level=4, **shape)
+        facts = {"K": shape[0], "N": shape[1], "bits": bits, "block_size": block}
+        return self.contrib("MatMulNBits", inputs, name, accuracy_level=4, **facts)
 
     def _floats(self, name: str, arrays: Sequence[NDArray[Any]], axis: int, scheme: Scheme) -> str:
         """Float constants side by side; float16 ones are cast back when the graph is loaded."""
@@ -205,14 +243,16 @@ class Graph:
         scheme = self.policy(tensor)
         if scheme.table != "blocks":
             return str(self.node("Gather", [self._floats(f"{tensor}.table", [rows], 0, scheme), ids], name))
-        block = block_size(rows.shape[1], TABLE_BLOCK)
+        block = block_size(rows.shape[1], scheme.table_block)
         if f"{tensor}.rows" not in self._tensors:
-            packed, scales = quantize_blocks(rows, scheme.table_bits, block)
+            blocks = quantize_blocks(rows, scheme.table_bits, block)
             width = rows.shape[1] * scheme.table_bits // 8  # what fills the last block is left out
-            self.tensor(f"{tensor}.rows", packed.reshape(len(rows), -1)[:, :width])
-            self.tensor(f"{tensor}.scale", scales)
+            self._blocks(
+                tensor, f"{tensor}.rows", blocks._replace(levels=blocks.levels.reshape(len(rows), -1)[:, :width])
+            )
+        zeros = [f"{tensor}.zero"] if f"{tensor}.zero" in self._tensors else []
         return self.contrib(
-            "GatherBlockQuantized", [f"{tensor}.rows", ids, f"{tensor}.scale"], name,
+            "GatherBlockQuantized", [f"{tensor}.rows", ids, f"{tensor}.scale", *zeros], name,
             bits=scheme.table_bits, block_size=block, gather_axis=0, quantize_axis=1,
         )  # fmt: skip
 
@@ -223,37 +263,43 @@ class Graph:
         if scheme.table != "blocks":
             inputs = [x, self._floats(f"{tensor}.table", [rows], 0, scheme), *([shift] if shift else [])]
             return str(self.node("Gemm", inputs, name, transB=1))
-        block = block_size(rows.shape[1], TABLE_BLOCK)
+        block = block_size(rows.shape[1], scheme.table_block)
         stored = self._tensors.get(f"{tensor}.rows")
-        if (
-            stored is not None and rows.shape[1] % block == 0
-        ):  # the same bytes, seen as [entries, blocks, bytes of a block]
+        if stored is None:
+            self._blocks(tensor, f"{tensor}.blocks", quantize_blocks(rows, scheme.table_bits, block))
+        elif rows.shape[1] % block:
+            self.tensor(f"{tensor}.blocks", quantize_blocks(rows, scheme.table_bits, block).levels)
+        else:  # the same bytes, seen as [entries, blocks, bytes of a block]
             shared = TensorProto()
             shared.CopyFrom(stored)
             shared.name = f"{tensor}.blocks"
             shared.dims[:] = (len(rows), rows.shape[1] // block, block * scheme.table_bits // 8)
             self._tensors[shared.name] = shared
-        else:
-            packed, scales = quantize_blocks(rows, scheme.table_bits, block)
-            self.tensor(f"{tensor}.blocks", packed)
-            self.tensor(f"{tensor}.scale", scales)
-        return self._blocks_product(x, tensor, shift, name, rows.shape[1], len(rows), scheme.table_bits, block)
+        return self._blocks_product(x, tensor, shift, name, (rows.shape[1], len(rows)), scheme.table_bits, block)
 
     def norm(
-        self, x: str, weight: tuple[str, NDArray[Any]], bias: tuple[str, NDArray[Any]] | None, eps: float, name: str
+        self,
+        x: str,
+        weight: tuple[str, NDArray[Any]],
+        bias: tuple[str, NDArray[Any]] | None,
+        eps: float,
+        name: str,
+        *,
+        kind: str = "layer",
     ) -> str:
-        """Layer normalization over the last axis."""
+        """Normalization over the last axis: "layer", or "rms", which has no bias."""
         inputs = [x, self.tensor(weight[0], weight[1].astype(np.float32))]
+        if kind == "rms":
+            # of ONNX's domain by name, of onnxruntime by origin: its kernel is the one that is threaded
+            return str(self.node("SimplifiedLayerNormalization", inputs, name, axis=-1, epsilon=eps, stash_type=1))
         if bias is not None:
             inputs.append(self.tensor(bias[0], bias[1].astype(np.float32)))
         return str(self.node("LayerNormalization", inputs, name, axis=-1, epsilon=eps))
 
     def activation(self, x: str, kind: str, name: str) -> str:
         """An activation of `ACTIVATIONS`."""
-        if kind == "silu":
-            return str(self.node("Mul", [x, self.node("Sigmoid", [x], name + "/sigmoid")], name))
-        if kind == "quick_gelu":
-            return self.contrib("QuickGelu", [x], name, alpha=1.702)
+        if kind in ("silu", "quick_gelu"):  # x * sigmoid(alpha * x)
+            return self.contrib("QuickGelu", [x], name, alpha=1.0 if kind == "silu" else 1.702)
         if kind in ("gelu", "gelu_tanh"):
             domain_op = "Gelu" if kind == "gelu" else "FastGelu"
             return self.contrib(domain_op, [x], name)

@@ -7,16 +7,17 @@ quantizer works through the rows of a matrix in slices, so that its working memo
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgenlp.errors import ExportError, UnsupportedError
 
-__all__ = ["SCHEMES", "Policy", "Scheme", "block_size", "parse_keep", "quantize_blocks", "quantize_channels"]
+__all__ = ["SCHEMES", "Blocks", "Policy", "Scheme", "block_size", "parse_keep", "quantize_blocks", "quantize_channels"]
 
 Floats = NDArray[np.float32]
+_SMALLEST_HALF = 6.2e-5  # of float16's normal numbers
 _SLICE = 1 << 20  # elements worked on at once
 
 
@@ -31,6 +32,7 @@ class Scheme:
         bits: Of "blocks", in matrices.
         block: Inputs that share a scale, in matrices.
         table_bits: Of "blocks", in tables.
+        table_block: Entries of a row that share a scale, in tables.
         tolerance: Largest relative error that an export may have: root mean square of the difference over that of the reference,
             about its mean. Float precisions are held to an absolute 1e-4 times `tolerance` in place of it.
     """
@@ -40,17 +42,17 @@ class Scheme:
     bits: int
     block: int
     table_bits: int
+    table_block: int
     tolerance: float
 
 
 SCHEMES: Mapping[str, Scheme] = {
-    "fp32": Scheme("float32", "float32", 32, 0, 32, tolerance=1e-4),
-    "fp16": Scheme("float16", "float16", 16, 0, 16, tolerance=0.01),
-    "int8": Scheme("channels", "blocks", 8, 0, 8, tolerance=0.25),
-    "int8-block": Scheme("blocks", "blocks", 8, 32, 8, tolerance=0.10),
-    "int4": Scheme("blocks", "blocks", 4, 32, 4, tolerance=0.5),
+    "fp32": Scheme("float32", "float32", 32, 0, 32, 0, tolerance=1e-4),
+    "fp16": Scheme("float16", "float16", 16, 0, 16, 0, tolerance=0.01),
+    "int8": Scheme("channels", "blocks", 8, 0, 8, 32, tolerance=0.25),
+    "int8-block": Scheme("blocks", "blocks", 8, 32, 8, 32, tolerance=0.10),
+    "int4": Scheme("blocks", "blocks", 4, 32, 4, 32, tolerance=0.5),
 }
-TABLE_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -124,53 +126,79 @@ def block_size(width: int, wanted: int) -> int:
     return wanted
 
 
-def quantize_blocks(weight: Floats, bits: int, block: int) -> tuple[NDArray[np.uint8], Floats]:
-    """Symmetric blocks along the inputs, as `MatMulNBits` and `GatherBlockQuantized` of onnxruntime read them.
+class Blocks(NamedTuple):
+    """A matrix [out, in] in blocks along its inputs, as `MatMulNBits` and `GatherBlockQuantized` of onnxruntime read them.
+
+    Attributes:
+        levels: uint8 [out, blocks, block * bits / 8]; two 4-bit levels to a byte, the lower first.
+        scales: float32 [out, blocks]; a weight is (level - zero) * scale. Each is a float16's value where it does not lie below them.
+        zeros: uint8 [out, bytes], packed as the levels are; None where every zero is 2^(bits-1).
+    """
+
+    levels: NDArray[np.uint8]
+    scales: Floats
+    zeros: NDArray[np.uint8] | None
+
+
+def quantize_blocks(weight: Floats, bits: int, block: int) -> Blocks:
+    """A matrix in blocks: of 8 bits symmetric and rounded to nearest, of 4 bits with a zero of its own, and searched.
 
     Args:
         weight: [out, in]; the last block is filled with zeros.
-        bits: 4 or 8. 8 rounds to nearest. 4 tries scales about the one that fits the largest weight and keeps the one of least squared
-            error, then refits it by least squares (Σwq / Σq²).
+        bits: 4 or 8.
         block: Inputs per scale.
-
-    Returns:
-        uint8 [out, blocks, block * bits / 8], two 4-bit values to a byte, the lower first, each offset by 2^(bits-1); scales
-        [out, blocks].
     """
     rows, width = weight.shape
     blocks = -(-width // block)
     packed = np.empty((rows, blocks, block * bits // 8), np.uint8)
     scales = np.empty((rows, blocks), np.float32)
-    quantizer = _nearest8 if bits == 8 else _searched4
+    zeros = np.full((rows, blocks + blocks % 2), 8, np.uint8)
     for part in _slices(weight):
         values = np.zeros((part.stop - part.start, blocks * block), np.float32)
         values[:, :width] = weight[part]
-        levels, scales[part] = quantizer(values.reshape(-1, blocks, block))
-        packed[part] = levels if bits == 8 else levels[..., 0::2] | levels[..., 1::2] << 4
-    return packed, scales
+        shaped = values.reshape(-1, blocks, block)
+        if bits == 8:
+            packed[part], scales[part] = _nearest8(shaped)
+        else:
+            levels, scales[part], zeros[part, :blocks] = _searched4(shaped)
+            packed[part] = levels[..., 0::2] | levels[..., 1::2] << 4
+    return Blocks(packed, scales, None if bits == 8 else zeros[:, 0::2] | zeros[:, 1::2] << 4)
 
 
 def _nearest8(values: Floats) -> tuple[NDArray[np.uint8], Floats]:
-    scale = np.maximum(np.abs(values).max(axis=-1), 1e-30) / np.float32(127)
-    return (np.rint(values / scale[..., None]) + 128).astype(np.uint8), scale
+    scale = _half(np.maximum(np.abs(values).max(axis=-1), 1e-30) / np.float32(127))
+    return (np.clip(np.rint(values / scale[..., None]), -127, 127) + 128).astype(np.uint8), scale
 
 
-def _searched4(values: Floats) -> tuple[NDArray[np.uint8], Floats]:
-    """Levels 0 … 15 (8 means 0) and scales, negative where the largest weight is positive: -8 reaches further than 7."""
-    largest = np.take_along_axis(values, np.abs(values).argmax(axis=-1, keepdims=True), -1)
-    fitted = np.where(largest == 0, 1e-30, largest) / np.float32(-8)
-    energy = np.full(values.shape[:-1], -1.0, np.float32)  # Σwq² / Σq², what the best refit explains of Σw²
-    levels = np.zeros(values.shape, np.float32)
-    scale = np.zeros(values.shape[:-1], np.float32)
-    for factor in (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, -8 / 7, -1.05, -0.95, -0.85):
-        trial = np.clip(np.rint(values / (fitted * np.float32(factor))), -8, 7)
-        product, square = (values * trial).sum(-1), (trial * trial).sum(-1)
+def _searched4(values: Floats) -> tuple[NDArray[np.uint8], Floats, NDArray[np.uint8]]:
+    """Levels 0 … 15, scales and zeros of blocks.
+
+    The range from the least to the largest weight, 0 included, is shrunk step by step; for each range the levels are rounded and the
+    scale is refitted by least squares (Σwq / Σq², q the levels less the zero). The one of least squared error is kept.
+    """
+    low, high = np.minimum(values.min(axis=-1), 0), np.maximum(values.max(axis=-1), 0)
+    energy = np.full(low.shape, -1.0, np.float32)  # (Σwq)² / Σq², what the best refit explains of Σw²
+    levels = np.zeros(values.shape, np.uint8)
+    scale, zero = np.full(low.shape, 1e-30, np.float32), np.zeros(low.shape, np.float32)
+    for factor in (1.0, 0.95, 0.9, 0.85, 0.8, 0.75):
+        step = np.maximum((high - low) * np.float32(factor / 15), 1e-30)
+        origin = np.clip(np.rint(-low * np.float32(factor) / step), 0, 15)
+        trial = np.clip(np.rint(values / step[..., None]) + origin[..., None], 0, 15)
+        centred = trial - origin[..., None]
+        product, square = (values * centred).sum(-1), (centred * centred).sum(-1)
         explained = product * product / np.maximum(square, 1e-30)
         better = explained > energy
         energy = np.where(better, explained, energy)
         scale = np.where(better, product / np.maximum(square, 1e-30), scale)
-        levels = np.where(better[..., None], trial, levels)
-    return (levels + 8).astype(np.uint8), scale
+        zero = np.where(better, origin, zero)
+        levels = np.where(better[..., None], trial.astype(np.uint8), levels)
+    return levels, _half(scale), zero.astype(np.uint8)
+
+
+def _half(scales: Floats) -> Floats:
+    """Rounded to float16 where that is a normal number, so that they can be stored as such without another rounding."""
+    halves = scales.astype(np.float16).astype(np.float32)
+    return np.where((np.abs(scales) < _SMALLEST_HALF) | (np.abs(scales) > 65000), scales, halves)
 
 
 def _slices(weight: NDArray[Any]) -> Iterator[slice]:

@@ -12,18 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenlp.bundle import Bundle
+from edgenlp.decoder import Decoder
 from edgenlp.encode import Encoder
 from edgenlp.errors import VerificationError
+from edgenlp.logits import log_softmax
 from edgenlp.session import Session
 from edgenlp.tokens import Tokens
 
 from .checkpoint import Checkpoint
 from .families.bert import relative_buckets
+from .families.parts import Decoder as DecoderBody
 from .families.parts import Dense, Head, Layer, Norm, RelativeBias
 from .families.parts import Encoder as Body
 from .quantize import SCHEMES
+from .reference_decoder import forward_decoder
 
-__all__ = ["Window", "check", "compare", "forward", "measure"]
+__all__ = ["Window", "cache_scales", "check", "compare", "forward", "measure"]
 
 Floats = NDArray[np.float32]
 _SAMPLE = Path(__file__).with_name("sample.txt")
@@ -37,9 +41,16 @@ class Window(NamedTuple):
     type_ids: list[int]
 
 
-def measure(folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: Body, head: Head) -> dict[str, float]:
-    """Run real text through the bundle in `folder` and through the reference; see `compare` for what comes back."""
+def measure(
+    folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: Body | DecoderBody, head: Head
+) -> dict[str, float]:
+    """Run real text through the bundle in `folder` and through the reference; see `compare` for what comes back.
+
+    Of a decoder also `perplexity` and `reference_perplexity`: how surprised the bundle and the checkpoint are by the text.
+    """
     tokens = Tokens(folder / bundle.tokenizer.file, bundle.tokenizer)
+    if isinstance(body, DecoderBody):
+        return _measure_decoder(folder, bundle, checkpoint, body, tokens)
     lines = _SAMPLE.read_text(encoding="utf-8").splitlines()
     texts: list[str | tuple[str, str]] = [*lines, (lines[0], lines[1]), (lines[2], lines[3])]
     longest = min(bundle.window, _LONGEST)
@@ -59,6 +70,60 @@ def measure(folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: Body, he
     if head.kind == "hidden-states":
         del figures["agreement"]  # the largest component of a vector is no answer
     return {**figures, "texts": len(windows), "tokens": sum(len(window.ids) for window in windows)}
+
+
+def _measure_decoder(
+    folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: DecoderBody, tokens: Tokens
+) -> dict[str, float]:
+    lines = _SAMPLE.read_text(encoding="utf-8").splitlines()
+    longest = min(bundle.window, _LONGEST)
+    encoded = tokens.encode(lines, max_length=longest, truncation="longest_first")
+    texts = [list(windows[0].ids) for windows in encoded if windows[0].ids]
+    expected = forward_decoder(checkpoint, body, texts)
+    checkpoint.release()
+    decoder = Decoder(Session(folder / bundle.graphs["decoder"]), window=bundle.window, tokens=256)
+    found = decoder.start(len(texts), longest).read(texts, every=True)
+    return {
+        **compare(found, expected),
+        "perplexity": _perplexity(found, texts),
+        "reference_perplexity": _perplexity(expected, texts),
+        "texts": len(texts),
+        "tokens": sum(map(len, texts)),
+    }
+
+
+def cache_scales(folder: Path, bundle: Bundle, body: DecoderBody) -> dict[str, Floats]:
+    """What a step of int8 keys and values must be worth, channel by channel, for real text to fit: name to [heads * size].
+
+    Read off the cache of the float graph in `folder`, with a tenth to spare. A rotation moves a key between two channels, which
+    therefore share the larger scale.
+    """
+    tokens = Tokens(folder / bundle.tokenizer.file, bundle.tokenizer)
+    lines = _SAMPLE.read_text(encoding="utf-8").splitlines()
+    decoder = Decoder(Session(folder / bundle.graphs["decoder"]), window=bundle.window, tokens=256)
+    largest: dict[str, Floats] = {}
+    for windows in tokens.encode(lines, max_length=min(bundle.window, _LONGEST), truncation="longest_first"):
+        if not windows[0].ids:
+            continue
+        sequences = decoder.start(1, len(windows[0].ids))
+        sequences.read([windows[0].ids])
+        for name, held in sequences.cache.state().items():
+            found = np.abs(held).max(axis=1)
+            largest[name] = np.maximum(found, largest.get(name, found))
+    for number, block in enumerate(body.blocks):
+        if block.attention.rotary:
+            found, pairs = largest[f"past_key_values.{number}.key"], len(block.attention.rotary.frequencies)
+            found[:, : 2 * pairs] = np.tile(np.maximum(found[:, :pairs], found[:, pairs : 2 * pairs]), 2)
+    return {name: np.maximum(found, 1e-6).reshape(-1) * np.float32(1.1 / 127) for name, found in largest.items()}
+
+
+def _perplexity(logits: Sequence[Floats], texts: Sequence[Sequence[int]]) -> float:
+    """Exponential of the mean surprise, in nats, at each token after the first of a text."""
+    surprises = [
+        -log_softmax(rows[:-1])[np.arange(len(ids) - 1), ids[1:]] for rows, ids in zip(logits, texts, strict=True)
+    ]
+    mean = float(np.concatenate(surprises).mean(dtype=np.float64))
+    return float(f"{math.exp(min(mean, 700)):.4g}")
 
 
 def compare(found: Sequence[Floats], expected: Sequence[Floats]) -> dict[str, float]:
@@ -163,7 +228,7 @@ class _Reference:
 
     def norm(self, x: Floats, part: Norm) -> Floats:
         centred = x - x.mean(axis=-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + part.eps) * self.tensor(part.weight)
+        scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + part.eps) * self.tensor(str(part.weight))
         result: Floats = scaled + self.tensor(part.bias) if part.bias else scaled
         return result
 

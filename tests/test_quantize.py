@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
-from edgenlp_export.quantize import Policy, block_size, parse_keep, quantize_blocks, quantize_channels
+from edgenlp_export.quantize import Blocks, Policy, block_size, parse_keep, quantize_blocks, quantize_channels
 
 WEIGHT = np.random.RandomState(0).standard_normal((40, 96)).astype(np.float32)
 
 
-def restored(packed: np.ndarray, scales: np.ndarray, bits: int) -> np.ndarray:
-    levels = packed.astype(np.int32)
+def restored(blocks: Blocks, bits: int) -> np.ndarray:
+    levels, zeros = blocks.levels.astype(np.int32), np.int32(128)
     if bits == 4:
         levels = np.stack([levels & 15, levels >> 4], axis=-1).reshape(*levels.shape[:2], -1)
-    return ((levels - (1 << (bits - 1))) * scales[..., None]).reshape(len(packed), -1)
+        zeros = np.stack([blocks.zeros & 15, blocks.zeros >> 4], axis=-1).reshape(len(levels), -1)
+        zeros = zeros[:, : levels.shape[1], None].astype(np.int32)
+    return ((levels - zeros) * blocks.scales[..., None]).reshape(len(levels), -1)
 
 
 def test_channels_are_at_most_half_a_step_off() -> None:
@@ -24,35 +26,33 @@ def test_channels_are_at_most_half_a_step_off() -> None:
 @pytest.mark.parametrize(("bits", "error"), [(8, 0.006), (4, 0.09)])
 @pytest.mark.parametrize("block", [16, 32])
 def test_blocks_are_close(bits: int, error: float, block: int) -> None:
-    packed, scales = quantize_blocks(WEIGHT, bits, block)
-    assert packed.shape == (40, 96 // block, block * bits // 8)
-    off = restored(packed, scales, bits) - WEIGHT
+    blocks = quantize_blocks(WEIGHT, bits, block)
+    assert blocks.levels.shape == (40, 96 // block, block * bits // 8)
+    off = restored(blocks, bits) - WEIGHT
     assert np.sqrt((off**2).mean()) < error
 
 
 def test_four_bits_beat_rounding_to_the_largest() -> None:
-    packed, scales = quantize_blocks(WEIGHT, 4, 32)
+    found = restored(quantize_blocks(WEIGHT, 4, 32), 4).reshape(40, 3, 32)
     blocks = WEIGHT.reshape(40, 3, 32)
     plain = np.abs(blocks).max(-1, keepdims=True) / 7
     naive = np.clip(np.rint(blocks / plain), -8, 7) * plain
-    found = restored(packed, scales, 4).reshape(blocks.shape)
     assert ((found - blocks) ** 2).sum() < 0.9 * ((naive - blocks) ** 2).sum()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_row_that_no_block_divides_is_filled_up(bits: int) -> None:
-    packed, scales = quantize_blocks(WEIGHT[:, :40], bits, 16)
-    assert packed.shape[1] == 3
-    assert np.abs(restored(packed, scales, bits)[:, :40] - WEIGHT[:, :40]).max() < 0.3
-    assert not restored(packed, scales, bits)[:, 40:].any()
+    blocks = quantize_blocks(WEIGHT[:, :40], bits, 16)
+    assert blocks.levels.shape[1] == 3
+    assert np.abs(restored(blocks, bits)[:, :40] - WEIGHT[:, :40]).max() < 0.3
+    assert not restored(blocks, bits)[:, 40:].any()
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-30, 3.0])
 def test_constant_rows_survive(value: float) -> None:
     constant = np.full((3, 32), value, np.float32)
     for bits in (4, 8):
-        packed, scales = quantize_blocks(constant, bits, 32)
-        assert np.abs(restored(packed, scales, bits) - constant).max() <= 0.01 * value + 1e-29
+        assert np.abs(restored(quantize_blocks(constant, bits, 32), bits) - constant).max() <= 0.01 * value + 1e-29
     quantized, scales = quantize_channels(constant)
     assert np.abs(quantized.T * scales[:, None] - constant).max() <= 0.01 * value + 1e-29
 

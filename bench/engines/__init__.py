@@ -10,6 +10,10 @@ An engine called NAME is `engines/NAME.py` with
     prepare_WORKLOAD(checkpoint, out, options)             untimed, once: leave in `out` what a user would ship, no more
     load_WORKLOAD(prepared, threads, options) -> call      timed as load time, so heavy imports belong inside
 
+    facts_WORKLOAD(prepared, config, options)              optional: what the engine tells of its files, as a dict
+
 for every workload that it takes part in. `call` is what gets timed: for `encoder`, lists of token ids in, logits
-float32 [texts, labels] out. How it batches, sorts and pads is the engine's affair, and its cost.
+float32 [texts, labels] out; for `decoder`, a `workloads.decoder.Writer`. How it batches, sorts and pads is the engine's
+affair, and its cost. An engine that does not know a model raises NotImplementedError when it prepares: it is named in the
+report and that is no failure.
 """

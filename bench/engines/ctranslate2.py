@@ -1,19 +1,25 @@
 """CTranslate2: its own transformers converter, int8 weights, `Encoder.forward_batch`.
 
 Its encoder ends at the last hidden state, so the classification head runs in numpy here (a [texts, width] product:
-about a thousandth of a pass). That is how its users add one, too. Knows DistilBERT's head only.
+about a thousandth of a pass). That is how its users add one, too. Knows DistilBERT's head only. A decoder writes with
+`Generator.generate_batch`, which takes tokens as text.
 """
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from workloads.decoder import Writer
 from workloads.encoder import Texts
 
 PACKAGES = ("ctranslate2", "transformers", "torch", "numpy")
 OPTIONS = {"precision": ("int8", "float32")}
-NOTE = "TransformersConverter, Encoder.forward_batch (pads ragged lists itself); the head is numpy, as it has none"
+NOTE = (
+    "TransformersConverter; Encoder.forward_batch (pads ragged lists itself), the head is numpy, as it has none; "
+    "Generator.generate_batch with include_prompt_in_result=False"
+)
 HEAD = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
 
 
@@ -46,3 +52,52 @@ def load_encoder(prepared: Path, threads: int, options: dict[str, str]) -> Calla
         return pooled @ last_weight.T + last_bias
 
     return call
+
+
+def prepare_decoder(checkpoint: Path, out: Path, options: dict[str, str]) -> None:
+    """Convert the decoder."""
+    from ctranslate2.converters import TransformersConverter
+
+    TransformersConverter(str(checkpoint)).convert(str(out), quantization=options["precision"], force=True)
+
+
+def facts_decoder(prepared: Path, config: dict, options: dict[str, str]) -> dict[str, float]:
+    """Return what a step reads: its one file less the position table, which stays fp32, as does the cache."""
+    positions = config.get("n_positions", 0) * config.get("n_embd", 0)
+    return {"read_mb": ((prepared / "model.bin").stat().st_size - 4 * positions) / 1e6, "cache_bits": 32}
+
+
+def load_decoder(prepared: Path, threads: int, options: dict[str, str]) -> Writer:
+    """Open the generator with one worker of `threads` threads; greedy, end-of-text barred by the minimum length."""
+    import ctranslate2
+
+    generator = ctranslate2.Generator(
+        str(prepared), device="cpu", compute_type=options["precision"], inter_threads=1, intra_threads=threads
+    )
+    vocabulary = json.loads((prepared / "vocabulary.json").read_text(encoding="utf-8"))
+
+    def write(prompts: Texts, new: int) -> tuple[Texts, float]:
+        times: list[float] = []
+        started: set[int] = set()
+
+        def tell(step: ctranslate2.GenerationStepResult) -> bool:
+            if not times:
+                started.add(step.batch_id)
+                if len(started) == len(prompts):
+                    times.append(time.perf_counter())
+            return False
+
+        results = generator.generate_batch(
+            [[vocabulary[token] for token in prompt] for prompt in prompts],
+            max_length=new,
+            min_length=new,
+            sampling_topk=1,
+            include_prompt_in_result=False,
+            callback=tell,
+        )
+        return [result.sequences_ids[0] for result in results], times[0]
+
+    def logits(text: list[int]) -> np.ndarray:
+        return np.asarray(generator.forward_batch([text]))[0, -1]
+
+    return Writer(write, logits)

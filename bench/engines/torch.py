@@ -1,10 +1,12 @@
 """transformers on PyTorch, fp32: what everyone starts from, and the reference for everyone's logits."""
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from workloads.decoder import Writer
 from workloads.encoder import Texts, pad
 
 PACKAGES = ("torch", "transformers", "numpy")
@@ -34,3 +36,45 @@ def load_encoder(prepared: Path, threads: int, options: dict[str, str]) -> Calla
             return model(input_ids=ids, attention_mask=mask).logits.numpy()
 
     return call
+
+
+prepare_decoder = prepare_encoder
+
+
+def facts_decoder(prepared: Path, config: dict, options: dict[str, str]) -> dict[str, float]:
+    """Return what a step reads: the checkpoint's weights less the position table; the cache is fp32."""
+    positions = config.get("n_positions", 0) * config.get("n_embd", 0)
+    return {"read_mb": ((prepared / "model.safetensors").stat().st_size - 4 * positions) / 1e6, "cache_bits": 32}
+
+
+def load_decoder(prepared: Path, threads: int, options: dict[str, str]) -> Writer:
+    """Open the checkpoint in fp32 and write with `generate`, greedy, without an end-of-text id."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    model = AutoModelForCausalLM.from_pretrained(
+        prepared, attn_implementation=options["attention"], dtype=torch.float32
+    ).eval()
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+
+    def write(prompts: Texts, new: int) -> tuple[Texts, float]:
+        times: list[float] = []
+
+        def tell(ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
+            times.append(time.perf_counter())  # called after every token
+            return torch.zeros(len(ids), dtype=torch.bool)
+
+        ids = torch.tensor(prompts)
+        written = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, stopping_criteria=[tell]
+        )
+        return written[:, ids.shape[1] :].tolist(), times[0]
+
+    def logits(text: list[int]) -> np.ndarray:
+        with torch.inference_mode():
+            return model(input_ids=torch.tensor([text])).logits[0, -1].numpy()
+
+    return Writer(write, logits)

@@ -10,6 +10,7 @@ attention, which grows with the square of the length and which most engines leav
 import time
 from collections.abc import Callable
 
+import limits as hardware
 import numpy as np
 
 Texts = list[list[int]]
@@ -23,6 +24,11 @@ CASES = {
     "ragged": "16 texts of 5 to 128 tokens",
 }
 MEASURES = {"ms": "Milliseconds per call, lower is better"}
+HIGHER = ()
+MODELS = ("base",)
+ENGINES = ("edgenlp", "torch", "optimum", "openvino", "ctranslate2")
+DEFAULTS = {"rounds": 5, "warmup": 3, "calls": 5, "seconds": 1.0}
+QUICK = {"rounds": 1, "cases": "1x16,1x128", "seconds": 0.2}
 CHECKS = {"error": "error / spread", "top1": "same label"}
 EXPLAINED = (
     "error / spread: largest difference of any logit from the fp32 reference, over the standard deviation of the "
@@ -125,7 +131,5 @@ def limits(config: dict, texts: Texts, machine: dict[str, float]) -> dict[str, d
     bounds = {}
     for name, rate, size in (("int8", machine["int8_gops"], 1), ("fp32", machine["fp32_gflops"], 4)):
         arithmetic = 2 * need["linear"] / rate + 2 * need["attention"] / machine["fp32_gflops"]
-        # The weights are read again by every call, so what counts is the memory or cache that holds so much.
-        holds = min(machine["bandwidth"], key=lambda held: abs(np.log(int(held) / (need["weights"] * size))))
-        bounds[name] = max(arithmetic, need["weights"] * size / machine["bandwidth"][holds]) / 1e6
+        bounds[name] = max(arithmetic / 1e6, hardware.read_ms(need["weights"] * size, machine["bandwidth"]))
     return {"ms": bounds}

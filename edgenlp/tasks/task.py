@@ -100,8 +100,11 @@ def options(call: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P],
 def check_options(call: Callable[..., Any], given: Mapping[str, Any]) -> None:
     """Raise `InputError` where `given` holds an option that `call` does not take; the nearest known one is named."""
     known = [name for name in inspect.signature(call).parameters if name != "self"]
+    explain = getattr(call, "explain_unknown", None)
     for name in given:
         if name not in known:
+            if explain is not None:
+                explain(name)
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known[1:])}"
             raise InputError(f"unknown option {name!r}; {hint}")

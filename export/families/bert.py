@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
-from ..graph import Graph, Matrix
+from ..graph import Graph
+from .layers import Layers
 from .parts import Dense, Encoder, Head, Layer, Norm, RelativeBias
 
 __all__ = ["build", "relative_buckets"]
@@ -33,25 +34,8 @@ def build(graph: Graph, checkpoint: Checkpoint, encoder: Encoder, head: Head, *,
     writer.head(x, head)
 
 
-class _Writer:
-    """Writes parts into a graph, taking their weights from a checkpoint."""
-
-    def __init__(self, graph: Graph, checkpoint: Checkpoint, *, width: int) -> None:
-        self.graph = graph
-        self.checkpoint = checkpoint
-        self.width = width  # of the hidden states
-
-    def matrix(self, dense: Dense) -> Matrix:
-        bias = self.checkpoint.tensor(dense.bias) if dense.bias else None
-        return dense.weight, self.checkpoint.tensor(dense.weight), bias
-
-    def dense(self, x: str, dense: Dense, name: str) -> str:
-        return self.graph.linear(x, [self.matrix(dense)], name)
-
-    def norm(self, x: str, norm: Norm, name: str) -> str:
-        tensor = self.checkpoint.tensor
-        bias = (norm.bias, tensor(norm.bias)) if norm.bias else None
-        return self.graph.norm(x, (norm.weight, tensor(norm.weight)), bias, norm.eps, name)
+class _Writer(Layers):
+    """Writes the parts of one encoder."""
 
     def embeddings(self, encoder: Encoder, *, type_ids: bool) -> str:
         graph, tensor = self.graph, self.checkpoint.tensor

@@ -321,7 +321,7 @@ class _Names:
             if dense.bias:
                 self.expect(dense.bias, (out,))
         for norm in (layer.attention_norm, layer.ffn_norm):
-            self.expect(norm.weight, (hidden,))
+            self.expect(str(norm.weight), (hidden,))
         return layer
 
     def expect(self, name: str, shape: tuple[int, ...]) -> None:

@@ -6,7 +6,23 @@ know how a checkpoint names things.
 
 from dataclasses import dataclass
 
-__all__ = ["ACTIVATIONS", "Attention", "Dense", "Encoder", "Head", "Layer", "Norm", "RelativeBias"]
+__all__ = [
+    "ACTIVATIONS",
+    "Alibi",
+    "Attention",
+    "Block",
+    "Decoder",
+    "Dense",
+    "Encoder",
+    "FeedForward",
+    "Head",
+    "Layer",
+    "Norm",
+    "RelativeBias",
+    "Rotary",
+    "SelfAttention",
+    "Slab",
+]
 
 # config's names of activations (transformers.activations.ACT2FN) to ours
 ACTIVATIONS = {
@@ -25,20 +41,52 @@ ACTIVATIONS = {
 
 
 @dataclass(frozen=True)
+class Slab:
+    """Some of the rows of a packed weight.
+
+    Seen as [groups, parts, rows of a part], they are the parts `first` to before `last` of every group.
+    """
+
+    groups: int
+    parts: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Dense:
-    """A linear layer: names of its weight [out, in] and bias [out]."""
+    """A linear layer: names of its weight [out, in] and bias [out].
+
+    Attributes:
+        weight: Name of the weight.
+        bias: Name of the bias, None where there is none.
+        transposed: Whether the weight is stored [in, out] (GPT-2's Conv1D).
+        slab: The rows that are this layer's, where one tensor holds several; it counts for the bias too.
+    """
 
     weight: str
     bias: str | None
+    transposed: bool = False
+    slab: Slab | None = None
 
 
 @dataclass(frozen=True)
 class Norm:
-    """A layer normalization: names of its weight and bias, and epsilon."""
+    """A normalization over the last axis: names of its weight and bias, and epsilon.
 
-    weight: str
+    Attributes:
+        weight: Name of the weight, None where there is none (then it is 1).
+        bias: Name of the bias, None where there is none.
+        eps: Added to the variance or mean square.
+        kind: "layer" (Ba et al., 2016) or "rms" (Zhang and Sennrich, 2019).
+        offset: Added to the weight (Gemma stores it less 1).
+    """
+
+    weight: str | None
     bias: str | None
     eps: float
+    kind: str = "layer"
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,3 +168,137 @@ class Head:
     first_token: bool = False
     tied: str | None = None
     tied_bias: str | None = None
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions (Su et al., 2021) over the first 2 x len(frequencies) dimensions of a head; dimension i turns with i + half.
+
+    Attributes:
+        frequencies: Radians per token of each pair, scaling (linear, yarn, llama3) already in them.
+        factor: What cosines and sines are multiplied with (yarn's attention factor).
+        dynamic: (base, factor, original window): beyond that window, position p turns with the base that dynamic NTK scaling gives
+            to a text of p + 1 tokens; None elsewhere.
+    """
+
+    frequencies: tuple[float, ...]
+    factor: float = 1.0
+    dynamic: tuple[float, float, int] | None = None
+
+
+@dataclass(frozen=True)
+class Alibi:
+    """Linear biases (Press et al., 2021): slope of each head, times the key's position; `rounded` to bfloat16 (Falcon)."""
+
+    slopes: tuple[float, ...]
+    rounded: bool = False
+
+
+@dataclass(frozen=True)
+class SelfAttention:
+    """Causal self-attention, as many heads as are left after pruning.
+
+    Attributes:
+        query, key, value, output: The projections.
+        heads: Of queries.
+        kv_heads: Of keys and values; each serves heads / kv_heads neighbouring queries' heads.
+        head_size: Of one head.
+        scale: What q · k is multiplied with.
+        rotary: Rotary positions, None where there are none.
+        alibi: Linear biases, None where there are none; already scaled, added to the scaled scores.
+        window: Tokens that a token sees, itself included; None for all.
+        softcap: Scores become softcap * tanh(scores / softcap); None for no cap.
+        query_norm, key_norm: Norms between projection and rotation, over each head, or over all of them where `norm_all`.
+    """
+
+    query: Dense
+    key: Dense
+    value: Dense
+    output: Dense
+    heads: int
+    kv_heads: int
+    head_size: int
+    scale: float
+    rotary: Rotary | None = None
+    alibi: Alibi | None = None
+    window: int | None = None
+    softcap: float | None = None
+    query_norm: Norm | None = None
+    key_norm: Norm | None = None
+    norm_all: bool = False
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) where there is a gate. `activation` is one of ours."""
+
+    up: Dense
+    down: Dense
+    activation: str
+    gate: Dense | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A decoder layer.
+
+    Sequential: x += residual * attention_out_norm(attention(attention_norm(x))), then the same with the feed-forward layer.
+    Parallel: both read the same x and are added together. Where a norm is None it is left out.
+
+    Attributes:
+        name: Its place in the graph, "layer.0".
+        attention, feed_forward: The two sub-layers.
+        attention_norm, feed_forward_norm: Of what they read.
+        attention_out_norm, feed_forward_out_norm: Of what they give, before it is added.
+        attention_sum_norm, feed_forward_sum_norm: Of the sum (the post-norm of GPT-1).
+        parallel: Whether both sub-layers read the block's own input.
+        residual: What the sub-layers' results are multiplied with (Granite).
+    """
+
+    name: str
+    attention: SelfAttention
+    feed_forward: FeedForward
+    attention_norm: Norm | None = None
+    attention_out_norm: Norm | None = None
+    attention_sum_norm: Norm | None = None
+    feed_forward_norm: Norm | None = None
+    feed_forward_out_norm: Norm | None = None
+    feed_forward_sum_norm: Norm | None = None
+    parallel: bool = False
+    residual: float = 1.0
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder and its language modelling head.
+
+    Attributes:
+        words: Name of the word table.
+        blocks: In order.
+        window: Most tokens.
+        positions: Name of the table of learned positions, None where there is none.
+        first_position: Row of that table that the first token takes (OPT: 2).
+        scale: What word vectors are multiplied with.
+        embedding_norm: Of the embeddings (BLOOM).
+        project_in, project_out: Between the words' width and the blocks' (OPT 350M).
+        norm: Of the last block's output.
+        head: The language modelling head, None where it is the word table.
+        head_bias: Name of its bias where the head is the word table.
+        logits_scale: What logits are multiplied with (Granite).
+        logits_cap: Logits become cap * tanh(logits / cap) (Gemma 2).
+    """
+
+    words: str
+    blocks: tuple[Block, ...]
+    window: int
+    positions: str | None = None
+    first_position: int = 0
+    scale: float = 1.0
+    embedding_norm: Norm | None = None
+    project_in: Dense | None = None
+    norm: Norm | None = None
+    project_out: Dense | None = None
+    head: Dense | None = None
+    head_bias: str | None = None
+    logits_scale: float = 1.0
+    logits_cap: float | None = None

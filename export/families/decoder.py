@@ -1,0 +1,246 @@
+"""The graph of decoder-only models: GPT (Radford et al., 2018, 2019), Llama (Touvron et al., 2023) and their relatives.
+
+One graph reads a prompt and takes a step. Keys and values are written where they came from: `past_key_values.N.key` and `.value`
+[batch, heads, capacity, size] go in, `present.N.*` come out in the same memory. Rows of a batch are padded on the right; `seqlens_k`
+[batch] says how many tokens each has after the run, less one. Only the flat positions in `rows` reach the language modelling head, and
+of the last block they alone pass through more than the attention.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from ..checkpoint import Checkpoint
+from ..graph import Graph
+from . import alibi
+from .layers import Layers
+from .matrices import rows_of
+from .parts import Block, Decoder, Norm, Rotary, SelfAttention
+from .rotary import tables
+
+__all__ = ["build", "quantize_cache"]
+
+
+def build(graph: Graph, checkpoint: Checkpoint, body: Decoder) -> None:
+    """Write the whole graph."""
+    writer = _Writer(graph, checkpoint, body)
+    graph.input("input_ids", ("batch", "sequence"))
+    graph.input("rows", ("rows",))
+    graph.input("seqlens_k", ("batch",), TensorProto.INT32)
+    graph.input("total_sequence_length", (1,), TensorProto.INT32)
+    if body.positions or any(_turns_outside(block.attention) for block in body.blocks):
+        graph.input("position_ids", ("batch", "sequence"))
+    x = writer.embeddings()
+    for number, block in enumerate(body.blocks):
+        x = writer.block(x, block, number, last=number == len(body.blocks) - 1)
+        checkpoint.release()
+    writer.head(x)
+
+
+def quantize_cache(graph: Graph, body: Decoder, scales: Mapping[str, NDArray[np.float32]]) -> None:
+    """Hold keys and values as int8.
+
+    Args:
+        graph: A whole graph.
+        body: What it was built from.
+        scales: Name of each `past_key_values.N.*` to what a step of its channels is worth, [heads * size].
+    """
+    for number, block in enumerate(body.blocks):
+        names = [f"past_key_values.{number}.{kind}" for kind in ("key", "value")]
+        given = {12 + place: graph.tensor(f"{name}.scale", scales[name]) for place, name in enumerate(names)}
+        kinds = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
+        graph.amend(f"/{block.name}/attention", given, **kinds)
+        for name in names:
+            graph.retype(name, TensorProto.INT8)
+            graph.retype(name.replace("past_key_values", "present"), TensorProto.INT8)
+
+
+def _turns_outside(part: SelfAttention) -> bool:
+    """Whether the rotation needs nodes of its own: the attention kernel turns heads of multiples of 16, by multiples of 8 pairs."""
+    return part.rotary is not None and bool(part.head_size % 16 or len(part.rotary.frequencies) % 8)
+
+
+class _Writer(Layers):
+    """Writes the parts of one decoder."""
+
+    def __init__(self, graph: Graph, checkpoint: Checkpoint, body: Decoder) -> None:
+        super().__init__(graph, checkpoint, width=rows_of(checkpoint, body.blocks[-1].feed_forward.down)[0])
+        self.body = body
+        self.rotaries: dict[Rotary, str] = {}  # to the name of its tables
+        self.bias = ""
+
+    def embeddings(self) -> str:
+        graph, body, tensor = self.graph, self.body, self.checkpoint.tensor
+        x = graph.table("input_ids", body.words, tensor(body.words), "/embeddings/words")
+        if body.scale != 1:
+            x = self.times(x, body.scale, "/embeddings/scaled")
+        if body.project_in:
+            x = self.dense(x, body.project_in, "/embeddings/project")
+        if body.positions:
+            rows = np.asarray(tensor(body.positions), np.float32)[body.first_position :]
+            places = graph.table("position_ids", body.positions, rows, "/embeddings/positions")
+            x = graph.node("Add", [x, places], "/embeddings/sum")
+        return self.norm(x, body.embedding_norm, "/embeddings/norm")
+
+    def block(self, x: str, block: Block, number: int, *, last: bool) -> str:
+        name = f"/{block.name}"
+        graph = self.graph
+        read = self.norm(x, block.attention_norm, f"{name}/attention/norm")
+        mixed = self.attention(read, block, number)
+        if last:  # nothing but the head reads what is above: go on with the rows that it reads
+            mixed, x = self.wanted(mixed, f"{name}/attention/rows"), self.wanted(x, f"{name}/rows")
+        mixed = self.dense(mixed, block.attention.output, f"{name}/attention/output")
+        mixed = self.norm(mixed, block.attention_out_norm, f"{name}/attention/out_norm")
+        if block.parallel:
+            if block.feed_forward_norm != block.attention_norm or last:
+                read = self.norm(x, block.feed_forward_norm, f"{name}/ffn/norm")
+            inner = self.feed_forward(read, block.feed_forward, f"{name}/ffn")
+            return self.add(x, graph.node("Add", [mixed, inner], f"{name}/both"), block, f"{name}/sum")
+        x = self.norm(
+            self.add(x, mixed, block, f"{name}/attention/sum"), block.attention_sum_norm, f"{name}/attention/sum_norm"
+        )
+        inner = self.feed_forward(
+            self.norm(x, block.feed_forward_norm, f"{name}/ffn/norm"), block.feed_forward, f"{name}/ffn"
+        )
+        inner = self.norm(inner, block.feed_forward_out_norm, f"{name}/ffn/out_norm")
+        return self.norm(
+            self.add(x, inner, block, f"{name}/ffn/sum"), block.feed_forward_sum_norm, f"{name}/ffn/sum_norm"
+        )
+
+    def add(self, x: str, change: str, block: Block, name: str) -> str:
+        if block.residual != 1:
+            change = self.times(change, block.residual, f"{name}/scaled")
+        return str(self.graph.node("Add", [x, change], name))
+
+    def wanted(self, x: str, name: str) -> str:
+        """The rows that the head reads, [rows, width], of x [batch, sequence, width]."""
+        graph = self.graph
+        # the first two dimensions become one, whatever the last one is
+        shape = graph.node("Shape", [x], f"{name}/width", start=2)
+        flat = graph.node("Concat", [graph.integers(-1), shape], f"{name}/shape", axis=0)
+        return str(graph.node("Gather", [graph.node("Reshape", [x, flat], f"{name}/flat"), "rows"], name))
+
+    def times(self, x: str, factor: float, name: str) -> str:
+        return str(
+            self.graph.node("Mul", [x, self.graph.tensor(f"f32.{factor!r}", np.array(factor, np.float32))], name)
+        )
+
+    # Attention
+
+    def attention(self, x: str, block: Block, number: int) -> str:
+        """Softmax(scale q k^T) v over what the cache holds and what comes now: [batch, sequence, heads * size]."""
+        graph, part, name = self.graph, block.attention, f"/{block.name}/attention"
+        qkv = self.dense(x, (part.query, part.key, part.value), f"{name}/qkv")
+        q, k, v = qkv, "", ""  # the kernel splits them itself, where nothing comes between
+        outside = _turns_outside(part)
+        if part.query_norm or part.key_norm or outside:
+            widths = [heads * part.head_size for heads in (part.heads, part.kv_heads, part.kv_heads)]
+            q, k, v = graph.node("Split", [qkv, graph.integers(*widths)], f"{name}/split", outputs=3, axis=-1)
+            q = self.head_norm(q, part.query_norm, part, f"{name}/q")
+            k = self.head_norm(k, part.key_norm, part, f"{name}/k")
+        cos, sin = self.turns(part.rotary) if part.rotary else ("", "")
+        if outside:
+            q, k = (self.turn(value, heads, part, (cos, sin), f"{name}/{label}")
+                    for value, heads, label in ((q, part.heads, "q"), (k, part.kv_heads, "k")))  # fmt: skip
+            cos = sin = ""
+        past, present = f"past_key_values.{number}", f"present.{number}"
+        shape = ("batch", part.kv_heads, "capacity", part.head_size)
+        pasts = [graph.input(f"{past}.{kind}", shape, TensorProto.FLOAT) for kind in ("key", "value")]
+        bias = self.biases(part) if part.alibi else ""
+        inputs = [q, k, v, *pasts, "seqlens_k", "total_sequence_length", cos, sin, "", bias]
+        while not inputs[-1]:
+            inputs.pop()
+        attributes = {
+            "num_heads": part.heads,
+            "kv_num_heads": part.kv_heads,
+            "scale": part.scale,
+            "do_rotary": int(bool(cos)),
+            **({"local_window_size": part.window} if part.window and part.window < self.body.window else {}),
+            **({"softcap": part.softcap} if part.softcap else {}),
+        }
+        outputs = graph.node("GroupQueryAttention", inputs, name, outputs=3, domain="com.microsoft", **attributes)
+        for value, kind in zip(outputs[1:], ("key", "value"), strict=True):
+            graph.output(value, f"{present}.{kind}", shape)
+        return str(outputs[0])
+
+    def head_norm(self, x: str, norm: Norm | None, part: SelfAttention, name: str) -> str:
+        """Queries or keys normalized, each head by itself or all together."""
+        if norm is None or part.norm_all:
+            return self.norm(x, norm, f"{name}/norm")
+        graph = self.graph
+        heads = graph.node("Reshape", [x, graph.integers(0, 0, -1, part.head_size)], f"{name}/heads")
+        return str(
+            graph.node("Reshape", [self.norm(heads, norm, f"{name}/norm"), graph.integers(0, 0, -1)], f"{name}/normed")
+        )
+
+    def turn(self, x: str, heads: int, part: SelfAttention, tables: tuple[str, str], name: str) -> str:
+        """Queries or keys turned by their positions, [batch, sequence, heads * size]."""
+        assert part.rotary
+        pairs = len(part.rotary.frequencies)
+        partial: dict[str, Any] = {"rotary_embedding_dim": 2 * pairs} if 2 * pairs < part.head_size else {}
+        inputs = [x, *tables, "position_ids"]
+        return str(self.graph.node("RotaryEmbedding", inputs, f"{name}/turned", num_heads=heads, **partial))
+
+    def turns(self, part: Rotary) -> tuple[str, str]:
+        """Cosines and sines [window, pairs]; stored as formulas, which onnxruntime works out when it loads the graph."""
+        graph, window = self.graph, self.body.window
+        name = self.rotaries.get(part, f"rotary.{len(self.rotaries)}")
+        if part.dynamic:
+            for label, table in zip(("cos", "sin"), tables(part, window), strict=True):
+                graph.tensor(f"{name}.{label}", table)
+        elif part not in self.rotaries:
+            ends = [graph.tensor(f"i64.scalar.{value}", np.array(value, np.int64)) for value in (0, window, 1)]
+            places = graph.node(
+                "Cast", [graph.node("Range", ends, f"{name}/range")], f"{name}/places", to=TensorProto.FLOAT
+            )
+            down = graph.node("Unsqueeze", [places, graph.integers(1)], f"{name}/down")
+            pace = graph.tensor(f"{name}/frequencies", np.array([part.frequencies], np.float32))
+            angles = graph.node("Mul", [down, pace], f"{name}/angles")
+            for op, label in (("Cos", "cos"), ("Sin", "sin")):
+                plain = part.factor == 1
+                value = graph.node(op, [angles], f"{name}.{label}" if plain else f"{name}/{label}")
+                if not plain:
+                    self.times(value, part.factor, f"{name}.{label}")
+        self.rotaries[part] = name
+        return f"{name}.cos", f"{name}.sin"
+
+    def biases(self, part: SelfAttention) -> str:
+        """Bias [1, heads, sequence, total]: slope times the key's place.
+
+        A softmax does not see what is added to a whole row, so that the query's place may be left out.
+        """
+        graph = self.graph
+        if not self.bias:
+            table = graph.tensor("alibi", alibi.biases(part, self.body.window)[None, :, None])
+            total = graph.node("Cast", ["total_sequence_length"], "/alibi/total", to=TensorProto.INT64)
+            row = graph.node("Slice", [table, graph.integers(0), total, graph.integers(3)], "/alibi/row")
+            length = graph.node("Shape", ["input_ids"], "/alibi/length", start=1, end=2)
+            shape = graph.node("Concat", [graph.integers(1, 1), length, graph.integers(1)], "/alibi/shape", axis=0)
+            self.bias = graph.node("Expand", [row, shape], "/alibi/bias")
+        return self.bias
+
+    # The head
+
+    def head(self, x: str) -> None:
+        """Logits [rows, entries], and the hidden states that they come from, which cost nothing unless they are asked for."""
+        graph, body, tensor = self.graph, self.body, self.checkpoint.tensor
+        states = x = self.norm(x, body.norm, "/norm")
+        if body.project_out:
+            x = self.dense(x, body.project_out, "/head/project")
+        words = tensor(body.words)
+        if body.head:
+            x = self.dense(x, body.head, "/head")
+        else:
+            bias = tensor(body.head_bias) if body.head_bias else None
+            x = graph.tied(x, body.words, words, bias, "/head")
+        if body.logits_scale != 1:
+            x = self.times(x, body.logits_scale, "/head/scaled")
+        if body.logits_cap:
+            bent = graph.node("Tanh", [self.times(x, 1 / body.logits_cap, "/head/down")], "/head/bent")
+            x = self.times(bent, body.logits_cap, "/head/up")
+        columns = rows_of(self.checkpoint, body.head)[0] if body.head else len(words)
+        graph.output(x, "logits", ("rows", columns))
+        graph.output(states, "hidden", ("rows", self.width))

@@ -1,0 +1,90 @@
+"""What a checkpoint says about writing text: defaults of generation options and chat templates. Knows no tensor and no graph."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgenlp.decode.options import Generation
+
+from .strict_json import read_object
+
+__all__ = ["read_chat_templates", "read_generation", "read_task_options"]
+
+# bos, eos and pad of the config classes of transformers 4.57, where config.json leaves them out
+_IDS: Mapping[str, tuple[int | None, int | None, int | None]] = {
+    "bloom": (1, 2, None),
+    "falcon": (11, 11, None),
+    "gemma": (2, 1, 0),
+    "gemma2": (2, 1, 0),
+    "gemma3": (2, 1, 0),
+    "gemma3_text": (2, 1, 0),
+    "gpt2": (50256, 50256, None),
+    "gpt_neo": (50256, 50256, None),
+    "gpt_neox": (0, 2, None),
+    "granite": (1, 2, None),
+    "llama": (1, 2, None),
+    "mistral": (1, 2, None),
+    "olmo2": (None, 50279, 1),
+    "opt": (2, 2, 1),
+    "phi": (1, 2, None),
+    "phi3": (1, 32000, 32000),
+}
+_LIMIT = 64 << 20  # bytes of a file
+_NAMES = {item.name for item in dataclasses.fields(Generation)}
+
+
+def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Generation options by transformers' names: `generation_config.json`, or where there is none what `config.json` says of them.
+
+    Raises:
+        CheckpointError: The file is not a JSON object.
+    """
+    path = folder / "generation_config.json"
+    if path.is_file():
+        said: Mapping[str, Any] = read_object(path, limit=_LIMIT)
+    else:  # GenerationConfig.from_model_config
+        ids = zip(
+            ("bos_token_id", "eos_token_id", "pad_token_id"), _IDS.get(str(config.get("model_type")), ()), strict=False
+        )
+        said = {**dict(ids), **config}
+    return {name: value for name, value in sorted(said.items()) if name in _NAMES and value is not None}
+
+
+def read_task_options(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`task_specific_params` of `config.json`: task to options, those that have to do with generation and `prefix`."""
+    said = config.get("task_specific_params")
+    if not isinstance(said, Mapping):
+        return {}
+    chosen = {
+        str(task): {name: value for name, value in options.items() if name in _NAMES or name == "prefix"}
+        for task, options in sorted(said.items())
+        if isinstance(options, Mapping)
+    }
+    return {task: options for task, options in chosen.items() if options}
+
+
+def read_chat_templates(folder: Path) -> dict[str, str]:
+    """Name to Jinja template.
+
+    They stand in `chat_template.jinja` and `additional_chat_templates/`, `chat_template.json` or `tokenizer_config.json`.
+
+    Raises:
+        CheckpointError: A file is not what its name says.
+    """
+    found: dict[str, str] = {}
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        path = folder / name
+        said = read_object(path, limit=_LIMIT).get("chat_template") if path.is_file() else None
+        if isinstance(said, str):
+            found["default"] = said
+        elif isinstance(said, list):
+            found |= {
+                str(item["name"]): str(item["template"]) for item in said if isinstance(item, Mapping) and len(item) > 1
+            }
+    files = {"default": folder / "chat_template.jinja"}
+    files |= {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    for name, path in files.items():
+        if path.is_file():
+            found[name] = path.read_text(encoding="utf-8", errors="replace")
+    return found
