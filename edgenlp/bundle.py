@@ -138,7 +138,7 @@ class Bundle:
         tasks: Tasks that the head serves, the foremost first.
         precision: Name of the precision asked for ("int8").
         kept: (pattern, precision) of tensors held at another one; the first pattern that matches counts.
-        graphs: Role ("encoder") to file name.
+        graphs: Role ("encoder", "decoder", "prompt") to file name.
         window: Most tokens in one input, special tokens included.
         tokenizer: Facts about the tokenizer.
         head: What the output's columns mean.
@@ -148,6 +148,7 @@ class Bundle:
         parity: How far its answers are from the checkpoint's, as measured at export.
         similarity: Name of the similarity function of a sentence embedding ("cosine", "dot").
         cache: Precision of keys and values ("fp32", "int8") of a bundle that writes.
+        prompt: Precision of the linear layers of the graph that reads prompts, where it is another than `precision`.
         generation: Defaults of generation options, by transformers' names (`generation_config.json`).
         task_options: Task to options that the checkpoint sets for it (`task_specific_params` of `config.json`).
         chat: Name to Jinja template of conversations, "default" the foremost.
@@ -168,6 +169,7 @@ class Bundle:
     parity: dict[str, float] = field(default_factory=dict)
     similarity: str | None = None
     cache: str | None = None
+    prompt: str | None = None
     generation: dict[str, Any] = field(default_factory=dict)
     task_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     chat: dict[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenlp.bundle import Bundle
+from edgenlp.chat import check_messages
 from edgenlp.decoder import CachedSequences, Decoder
 from edgenlp.errors import InputError
 
@@ -143,28 +144,27 @@ class Conversation:
             InputError: Another turn is under way, or a message or option cannot be used.
         """
         added = {"role": "user", "content": message} if isinstance(message, str) else dict(message)
+        start = self._task.turn([*self.messages, added], {**self._options, **options})
+        return self._turn(added, start)
+
+    def _turn(
+        self, added: dict[str, Any], start: Callable[[Callable[[Sequence[int]], Row]], Iterator[str]]
+    ) -> Iterator[str]:
+        # taken here, not in `stream`: a generator that was never begun gives nothing back
         if not self._busy.acquire(blocking=False):
             raise InputError("a turn of this conversation is under way; let it end, or close its stream")
-        try:
-            pieces = self._task.turn([*self.messages, added], self._memory, {**self._options, **options})
-        except BaseException:
-            self._busy.release()
-            raise
-        return self._turn(added, pieces)
-
-    def _turn(self, added: dict[str, Any], pieces: Iterator[str]) -> Iterator[str]:
         answer: list[str] = []
-        done = False
+        ended = False
         try:
-            for piece in pieces:
+            for piece in start(self._memory.begin):
                 answer.append(piece)
                 yield piece
-            done = True
+            ended = True
         except GeneratorExit:
-            done = True
+            ended = True
             raise
         finally:
-            if done:
+            if ended:
                 self.messages += [added, {"role": "assistant", "content": "".join(answer)}]
             self._busy.release()
 
@@ -206,10 +206,10 @@ class Conversation:
             InputError: The file is no saved conversation, or one with another model.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             facts = json.loads(arrays.pop("facts").tobytes())
-            ids = arrays.pop("ids").tolist()
+            ids = arrays.pop("ids")
             messages, bundle, form = facts["messages"], facts["bundle"], facts["format"]
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
@@ -220,14 +220,18 @@ class Conversation:
         if bundle != _fingerprint(self._task.bundle):
             raise InputError(f"{path} was saved with another model than {self._task.bundle.name}; open it with its own")
         state = {name.removeprefix("state."): value for name, value in arrays.items()}
-        if any(value.ndim != 3 or value.shape[1] != len(ids) for value in state.values()):
-            raise InputError(f"{path} is damaged: it holds {len(ids)} ids and keys of another length")
-        if ids:
+        known = ids.dtype == np.int64 and ids.ndim == 1 and ((ids >= 0) & (ids < self._memory.columns)).all()
+        if not known or any(value.ndim != 3 or value.shape[1] != len(ids) for value in state.values()):
+            raise InputError(
+                f"{path} is damaged: its ids and what the model remembers do not fit; begin a new conversation"
+            )
+        said = check_messages(messages) if messages else []
+        if len(ids):
             self._memory.sequences.cache.restore(state)
         else:
             self._memory.cut(0)
-        self._memory.ids = ids
-        self.messages = messages
+        self._memory.ids = ids.tolist()
+        self.messages = said
 
 
 def _fingerprint(bundle: Bundle) -> str:

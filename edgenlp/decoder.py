@@ -16,6 +16,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.integer[Any]]
 
 _PAST, _PRESENT = "past_key_values.", "present."
+_PROMPT = 33  # tokens of a row from which a run is a prompt's; fewer are steps that were guessed ahead
 _INPUTS = {"input_ids", "position_ids", "rows", "seqlens_k", "total_sequence_length"}
 
 
@@ -69,10 +70,12 @@ class Decoder:
             capacity, size], which come out as `present.N.*` in the same memory.
         window: Most tokens of a sequence.
         tokens: Most tokens, padding included, of one run.
+        prompt: A second graph over the same cache for long runs, None to read prompts with the first.
     """
 
-    def __init__(self, session: Session, *, window: int, tokens: int) -> None:
+    def __init__(self, session: Session, *, window: int, tokens: int, prompt: Session | None = None) -> None:
         self.session = session
+        self.prompt = prompt or session
         self.window = window
         self.tokens = tokens
         past = [name for name in session.inputs if name.startswith(_PAST)]
@@ -84,6 +87,10 @@ class Decoder:
             raise BundleError("the graph is no decoder with a cache; export the bundle again")
         self.columns = columns
         self.layouts = [_layout(session, name) for name in past]
+        if [_layout(self.prompt, name) for name in past if name in self.prompt.inputs] != self.layouts:
+            raise BundleError(
+                "the graph for prompts has another cache than the graph for steps; export the bundle again"
+            )
 
     def start(
         self, rows: int, capacity: int | None = None, *, most: int | None = None, hidden: bool = False
@@ -169,7 +176,7 @@ class CachedSequences:
         lengths = self.cache.lengths
         if run is None or run.batch != len(lengths):
             run = self._step = _Run(
-                self._decoder, self.cache, slice(0, len(lengths)), 1, len(lengths), self._hidden_width
+                self._decoder.session, self.cache, slice(0, len(lengths)), 1, len(lengths), self._hidden_width
             )
             run.rows[:] = np.arange(len(lengths))
         longest = int(lengths.max())
@@ -227,7 +234,8 @@ class CachedSequences:
         """Append `parts` to `rows`; logits and hidden states of the tokens `wanted` of each."""
         counts = np.array([len(part) for part in parts])
         width = int(counts.max())
-        run = _Run(self._decoder, self.cache, rows, width, sum(map(len, wanted)), self._hidden_width)
+        session = self._decoder.prompt if width >= _PROMPT else self._decoder.session
+        run = _Run(session, self.cache, rows, width, sum(map(len, wanted)), self._hidden_width)
         lengths = self.cache.lengths[rows]
         for place, part in enumerate(parts):
             run.ids[place, : len(part)] = part
@@ -244,7 +252,7 @@ class _Run:
     """The arrays of runs of one shape over neighbouring rows, bound once."""
 
     def __init__(
-        self, decoder: Decoder, cache: Cache, rows: slice, width: int, wanted: int, hidden_width: int | str | None
+        self, session: Session, cache: Cache, rows: slice, width: int, wanted: int, hidden_width: int | str | None
     ) -> None:
         self.batch = rows.stop - rows.start
         self.ids = np.zeros((self.batch, width), np.int64)
@@ -252,9 +260,9 @@ class _Run:
         self.rows = np.zeros(wanted, np.int64)
         self.ends = np.zeros(self.batch, np.int32)
         self.total = np.zeros(1, np.int32)
-        self.logits = np.empty((wanted, decoder.columns), np.float32)
+        self.logits = np.empty((wanted, int(str(session.outputs["logits"].shape[-1]))), np.float32)
         self.hidden = np.empty((wanted, int(hidden_width)), np.float32) if hidden_width is not None else None
-        self.binding = binding = Binding(decoder.session)
+        self.binding = binding = Binding(session)
         named = {
             "input_ids": self.ids,
             "position_ids": self.positions,
@@ -263,7 +271,7 @@ class _Run:
             "total_sequence_length": self.total,
         }
         for name, array in named.items():
-            if name in decoder.session.inputs:
+            if name in session.inputs:
                 binding.input(name, array)
         for name, buffer in cache.buffers.items():
             part = buffer[rows]

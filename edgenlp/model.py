@@ -14,8 +14,6 @@ from edgenlp.tokens import Tokens
 
 __all__ = ["Model", "open_model"]
 
-_PASSES: Mapping[str, type[Encoder] | type[Decoder]] = {"decoder": Decoder, "encoder": Encoder}
-
 
 @dataclass(frozen=True)
 class Model:
@@ -83,15 +81,25 @@ def open_model(
         hashes = pool.submit(bundle.check_hashes) if verify else None
         try:
             tokens = Tokens(bundle.path(bundle.tokenizer.file), bundle.tokenizer)
-            passes: dict[str, Encoder | Decoder] = {}
-            for role, name in bundle.graphs.items():
-                if role not in _PASSES:
-                    raise BundleError(
-                        f"the bundle has a {role!r} graph, which this edgenlp cannot run; upgrade edgenlp"
-                    )
-                session = Session(bundle.path(name), threads=threads or chosen.threads, spinning=chosen.spinning)
-                passes[role] = _PASSES[role](session, window=bundle.window, tokens=chosen.tokens)
+            sessions = {
+                role: Session(bundle.path(name), threads=threads or chosen.threads, spinning=chosen.spinning)
+                for role, name in bundle.graphs.items()
+            }
+            passes = _passes(bundle, sessions, chosen.tokens)
         finally:  # an altered file explains a failure to load better than the loader does
             if hashes:
                 hashes.result()
-    return Model(bundle, tokens, passes, session.threads)
+    return Model(bundle, tokens, passes, next(iter(sessions.values())).threads)
+
+
+def _passes(bundle: Bundle, sessions: Mapping[str, Session], tokens: int) -> dict[str, Encoder | Decoder]:
+    """What runs the graphs, by role."""
+    if unknown := sorted(set(sessions) - {"decoder", "encoder", "prompt"}):
+        raise BundleError(f"the bundle has a {unknown[0]!r} graph, which this edgenlp cannot run; upgrade edgenlp")
+    passes: dict[str, Encoder | Decoder] = {}
+    if "encoder" in sessions:
+        passes["encoder"] = Encoder(sessions["encoder"], window=bundle.window, tokens=tokens)
+    if "decoder" in sessions:
+        prompt = sessions.get("prompt")
+        passes["decoder"] = Decoder(sessions["decoder"], window=bundle.window, tokens=tokens, prompt=prompt)
+    return passes

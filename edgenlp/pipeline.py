@@ -40,7 +40,8 @@ def pipeline(
 
     Args:
         task: "text-classification" ("sentiment-analysis"), "zero-shot-classification", "token-classification" ("ner"),
-            "question-answering", "fill-mask", "feature-extraction" or "sentence-similarity"; None for the foremost task of `model`.
+            "question-answering", "fill-mask", "feature-extraction", "sentence-similarity" or "text-generation"; None for the
+            foremost task of `model`.
         model: Folder of a bundle, name of an installed one, or the `.model` of another pipeline, which is then shared; None for the
             task's default.
         threads: Threads per call; None for all that the container and the affinity mask grant.

@@ -60,11 +60,13 @@ class Graph:
     Args:
         weights: Where large tensors go.
         policy: The scheme of each tensor.
+        head: The scheme of the last linear layer, where it is another's.
     """
 
-    def __init__(self, weights: Weights, policy: Policy) -> None:
+    def __init__(self, weights: Weights, policy: Policy, *, head: Policy | None = None) -> None:
         self.weights = weights
         self.policy = policy
+        self.head_policy = head or policy
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -147,7 +149,7 @@ class Graph:
 
     # Layers
 
-    def linear(self, x: str, matrices: Sequence[Matrix], name: str, *, exact: bool = False) -> str:
+    def linear(self, x: str, matrices: Sequence[Matrix], name: str, *, exact: bool = False, head: bool = False) -> str:
         """X [..., in] times the transposed weights, side by side, plus biases: [..., sum of outs].
 
         Args:
@@ -155,8 +157,9 @@ class Graph:
             matrices: Merged into one product; they share the scheme of the first.
             name: Of the node. The constants are named after the tensors, so that a layer used twice is stored once.
             exact: Hold the weights in float32 unless a `--keep` pattern names them.
+            head: Whether it is the last linear layer of the model.
         """
-        scheme = self.policy(matrices[0][0], exact=exact)
+        scheme = (self.head_policy if head else self.policy)(matrices[0][0], exact=exact)
         key = matrices[0][0] if len(matrices) == 1 else "+".join(matrix[0] for matrix in matrices)
         bias = None
         if any(matrix[2] is not None for matrix in matrices):
@@ -209,8 +212,8 @@ class Graph:
         self.tensor(name, levels)
         halves = scales.astype(np.float16)
         if (halves.astype(np.float32) == scales).all():
-            self.tensor(f"{key}.scale.half", halves)
-            self.node("Cast", [f"{key}.scale.half"], f"{key}.scale", to=TensorProto.FLOAT)
+            self.tensor(f"{key}.scale16", halves)
+            self.node("Cast", [f"{key}.scale16"], f"{key}.scale", to=TensorProto.FLOAT)
         else:
             self.tensor(f"{key}.scale", scales)
         if zeros is not None:

@@ -5,7 +5,7 @@ quantizer works through the rows of a matrix in slices, so that its working memo
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -62,10 +62,12 @@ class Policy:
     Attributes:
         precision: Name of the scheme of all tensors that no pattern names.
         keep: (pattern, precision): the first pattern that matches a tensor's name wins, as in a shell ("*" any, "?" one character).
+        matrices: Name of the scheme of linear layers, where it is another than that of tables.
     """
 
     precision: str
     keep: tuple[tuple[str, str], ...] = ()
+    matrices: str | None = None
     used: set[str] = field(default_factory=set, compare=False)
 
     def __call__(self, tensor: str, *, exact: bool = False) -> Scheme:
@@ -74,7 +76,11 @@ class Policy:
             if fnmatchcase(tensor, pattern):
                 self.used.add(pattern)
                 return SCHEMES[precision]
-        return SCHEMES["fp32" if exact else self.precision]
+        scheme = SCHEMES["fp32" if exact else self.precision]
+        if exact or self.matrices is None:
+            return scheme
+        other = SCHEMES[self.matrices]
+        return replace(scheme, matrix=other.matrix, bits=other.bits, block=other.block)
 
     def check_used(self) -> None:
         """Raise `ExportError` where a pattern matched no tensor: it is a misspelling, not a wish."""

@@ -10,6 +10,7 @@ from typing import Any
 import edgenlp_export
 import pytest
 from checkpoints import write_checkpoint
+from decoder_checkpoints import write_decoder
 
 from edgenlp.model import Model, open_model
 
@@ -24,6 +25,16 @@ def open_bundle_of() -> Iterator[OpenBundle]:
 
     Keyword arguments go to `export`; the default precision is fp32.
     """
+    yield from _opener(write_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def open_decoder_of() -> Iterator[OpenBundle]:
+    """As `open_bundle_of`, from arguments of `write_decoder`."""
+    yield from _opener(write_decoder)
+
+
+def _opener(write: Callable[..., Path]) -> Iterator[OpenBundle]:
     models: dict[str, Model] = {}
     with tempfile.TemporaryDirectory() as place:
 
@@ -33,7 +44,7 @@ def open_bundle_of() -> Iterator[OpenBundle]:
             if key not in models:
                 source = Path(place, f"checkpoint-{len(models)}")
                 target = Path(place, f"bundle-{len(models)}")
-                write_checkpoint(source, **checkpoint)
+                write(source, **checkpoint)
                 try:
                     edgenlp_export.export(source, target, **options)
                 finally:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from checkpoint_tensors import Tensor, write_safetensors
-from decoder_architectures import DECODERS, Architecture, Cuts, number_of
+from decoder_architectures import DECODERS, Architecture
+from decoder_tensors import Cuts, number_of
 from edgenlp_export.tokenizer import convert_tokenizer
 from edgenlp_export.tokenizer.sentencepiece import SentencePieceModel, read_sentencepiece
 from tokenizer_folders import GEMMA, TOKENIZERS, model_bytes, with_heads, write_json

@@ -155,7 +155,6 @@ MODELS: Mapping[str, Json] = {
             "hidden_act",
             "hidden_activation",
             "layer_types",
-            "query_pre_attn_scalar",
             "sliding_window",
             "tie_word_embeddings",
         ],

@@ -231,7 +231,7 @@ def _stop(seed: int) -> Stop:
     def text(most: int) -> str:
         return "".join("ab\n"[letter] for letter in stream.randint(0, 3, stream.randint(1, most + 1)))
 
-    vocabulary = ("a", "b", "\n", *sorted({text(4) for _ in range(22)}))
+    vocabulary = tuple(sorted({"a", "b", "\n", *(text(4) for _ in range(22))}))
     strings = tuple(text(6) for _ in range(stream.randint(1, 4)))
     rows = tuple(tuple(stream.randint(0, len(vocabulary), stream.randint(1, 9)).tolist()) for _ in range(40))
     return Stop(vocabulary, strings, rows)

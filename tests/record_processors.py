@@ -1,4 +1,4 @@
-"""Record what the logits processors of transformers 4.57.6 and StopStringCriteria make of the cases of processor_cases.py, one row at a time.
+"""Record what the processors and StopStringCriteria of transformers 4.57.6 make of processor_cases.py, row by row.
 
 Run by hand: python tests/record_processors.py. Needs torch and transformers.
 """

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from toy_model import COLUMNS, EOS, WINDOW, ToyDecoder
 
+from edgenlp.decode.beams import BeamPlan, Search
 from edgenlp.decode.generate import generate, stream
 from edgenlp.decode.lookup import guess
 from edgenlp.decode.options import Generation, merged
-from edgenlp.decode.rows import Generated
+from edgenlp.decode.rows import Collect, Ends, Generated
 from edgenlp.errors import InputError, TooLongError
 
 _RECORDED = json.loads((Path(__file__).parent / "data" / "goldens" / "generate.json").read_text())
@@ -168,6 +169,19 @@ def test_lookup_needs_fewer_runs_where_the_text_repeats() -> None:
     assert ahead.runs <= 20
 
 
+@pytest.mark.parametrize("ahead", [{}, {"prompt_lookup_num_tokens": 5}])
+def test_processors_are_asked_once_for_each_token(ahead: dict[str, Any]) -> None:
+    """Guides may count on it."""
+    asked: list[list[int]] = []
+
+    def watch(ids: Sequence[np.ndarray], scores: np.ndarray) -> np.ndarray:
+        asked.extend(row.tolist() for row in ids)
+        return scores
+
+    ((found,),) = write([REPEATING], logits_processor=[watch], min_new_tokens=20, **ahead)
+    assert asked == [[*REPEATING, *found.ids[:count]] for count in range(len(found.ids))]
+
+
 def test_guesses() -> None:
     row = np.array([1, 2, 3, 9, 1, 2, 4, 7, 5, 1, 2])
     assert guess(row, 3, 2).tolist() == [3, 9, 1]  # what followed the first 1 2
@@ -222,6 +236,24 @@ def test_beams_report_what_their_scores_are_made_of() -> None:
                 assert item.logprobs is not None
                 assert len(item.scores) == len(item.logits) == len(item.logprobs) == len(item.ids)
                 assert item.score == pytest.approx(sum(item.logprobs) / len(item.ids) ** 0.7, abs=1e-4)
+
+
+def test_beams_go_on_where_the_likeliest_tokens_all_end() -> None:
+    plan = BeamPlan(num_beams=2, keep=1, length_penalty=1.0, early_stopping=False, collect=Collect())
+    beams = Search([5], number=0, limit=9, plan=plan)
+    scores = np.array([[-1.0, -1.1, -1.2, -2.0, -3.0, -9.0]] * 2, np.float32)
+    beams.advance(scores, Ends(eos=(0, 1, 2)), None, None)
+    assert beams.tokens.tolist() == [3, 4]
+    np.testing.assert_array_equal(beams.scores, np.array([-2, -3], np.float32))
+
+
+def test_early_stopping_stops_early() -> None:
+    runs = []
+    for early in (True, False, "never"):
+        model = ToyDecoder()
+        generate(model, PROMPTS[:1], options_of(num_beams=4, early_stopping=early, max_new_tokens=48))
+        runs.append(model.runs)
+    assert runs[0] < runs[1] < runs[2]
 
 
 def test_logprobs_are_those_of_the_processed_scores() -> None:

@@ -1,6 +1,7 @@
 """A small GPT-2 in plain numpy that implements the decoder's interface. Knows no graph, no cache and no file.
 
-It computes every row from the ids that it keeps, one row at a time, so that its answers cannot depend on the batch. The of reference answers loads the same weights into transformers' GPT2LMHeadModel.
+It computes every row from the ids that it keeps, one row at a time, so that its answers cannot depend on the batch. The recorder
+of reference answers loads the same weights into transformers' GPT2LMHeadModel.
 """
 
 from collections.abc import Sequence

@@ -141,14 +141,52 @@ def _run(args: argparse.Namespace) -> None:
             lines = decoded(stack.enter_context(Path(args.file).open("rb")), args.file)
         else:
             if sys.stdin.isatty():
-                print("edgenlp: one text a line; Ctrl-D ends", file=sys.stderr)
-                options.setdefault("batch_size", 1)
+                print(f"edgenlp: one {'turn' if args.chat else 'text'} a line; Ctrl-D ends", file=sys.stderr)
+                if task != "text-generation":
+                    options.setdefault("batch_size", 1)
             lines = decoded(sys.stdin.buffer, "stdin")
         form = Form(task, jsonl=args.jsonl, context=args.context, pair=args.pair, source=args.source)
         ready = stack.enter_context(pipeline(task, args.model, threads=args.threads, preset=args.preset, **options))
+        if args.chat:
+            _converse(ready, lines, args.system)
+            return
+        if task == "text-generation" and _streams(args, options):
+            for given in inputs(lines, form):
+                _print_pieces(given[1], ready.stream(given[1]))
+            return
         written = _writer(args, task, ready.bundle.head, options)
         for given, result in answers(ready, inputs(lines, form)):
             print(written(given, result), flush=True)
+
+
+def _streams(args: argparse.Namespace, options: dict[str, Any]) -> bool:
+    """Whether text is shown as it is written: on a terminal, where one text is written at a time."""
+    several = any(options.get(name) not in (None, 1) for name in ("num_beams", "num_return_sequences"))
+    return sys.stdout.isatty() and not args.json and not several
+
+
+def _print_pieces(given: str, pieces: Iterator[str]) -> None:
+    from edgenlp.cli.show import harmless
+
+    print(harmless(given), end="", flush=True)
+    for piece in pieces:
+        print(harmless(piece), end="", flush=True)
+    print()
+
+
+def _converse(task: Any, lines: Iterator[tuple[str, str]], system: str | None) -> None:
+    """Turns from `lines`, each answered as it is written."""
+    talk = task.conversation([{"role": "system", "content": system}] if system is not None else [])
+    prompts = sys.stdin.isatty() and sys.stdout.isatty()
+    while True:
+        if prompts:
+            print("> ", end="", file=sys.stderr, flush=True)
+        turn = next(lines, None)
+        if turn is None:
+            return
+        if turn[1].strip():
+            with contextlib.closing(talk.stream(turn[1])) as pieces:
+                _print_pieces("", pieces)
 
 
 def _check_run(args: argparse.Namespace, task: str, options: dict[str, Any]) -> None:
@@ -159,10 +197,13 @@ def _check_run(args: argparse.Namespace, task: str, options: dict[str, Any]) -> 
         "context": ("question-answering", args.context is not None),
         "pair": ("text-classification", args.pair is not None),
         "source": ("sentence-similarity", args.source is not None),
+        "chat": ("text-generation", args.chat),
     }
     for flag, (owner, given) in needs.items():
         if given and task != owner:
             args.parser.error(f"--{flag} belongs to {owner}, not to {task}")
+    if args.system is not None and not args.chat:
+        args.parser.error("--system belongs to --chat")
     if args.texts and args.file is not None:
         args.parser.error("give texts or --file, not both")
     if task == "question-answering" and args.context is None and not args.jsonl:

@@ -32,6 +32,8 @@ examples:
   edgenlp run fill-mask "Paris is the [MASK] of France." --targets capital,heart
   edgenlp run sentence-similarity "How old are you?" "Your age?" "I like tea."
   edgenlp run question-answering --jsonl --file questions.jsonl
+  edgenlp run text-generation --model ./gpt2 "Once upon" --max-new-tokens 40
+  edgenlp run text-generation --model ./smollm --chat
   tail -f log | edgenlp run text-classification --batch-size 1
 
 with --jsonl each line is a JSON object:
@@ -161,6 +163,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", metavar="TEXT", help="sentence similarity: what to compare with (default: the first text)"
     )
+    parser.add_argument("--chat", action="store_true", help="text generation: a conversation, one turn a line")
+    parser.add_argument("--system", metavar="TEXT", help="with --chat: what the model is told at the beginning")
     _add_machine(parser)
     group = parser.add_argument_group(_TASK_OPTIONS, argument_default=argparse.SUPPRESS)
     group.add_argument("--top-k", dest="top_k", type=_top, metavar="K", help='how many answers; "all" for all')
@@ -183,6 +187,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--truncate-dim", dest="truncate_dim", type=int, metavar="N", help="features: keep the first N numbers"
     )
+    group.add_argument(
+        "--max-new-tokens", dest="max_new_tokens", type=int, metavar="N", help="text generation: most tokens to write"
+    )
+    group.add_argument("--temperature", type=float, metavar="T", help="text generation: below 1 is more predictable")
+    group.add_argument("--top-p", dest="top_p", type=float, metavar="P", help="text generation: as in nucleus sampling")
+    group.add_argument(
+        "--greedy", dest="do_sample", action="store_false", help="text generation: always the likeliest token"
+    )
+    group.add_argument("--seed", type=int, metavar="N", help="text generation: the same seed gives the same text")
     group.add_argument(
         "--long-input", dest="long_input", metavar="W", help="longer than the window: error, truncate or stride"
     )

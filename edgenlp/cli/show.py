@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["View", "amount", "answer", "bar", "cut", "plain", "seconds", "table"]
+__all__ = ["View", "amount", "answer", "bar", "cut", "harmless", "plain", "seconds", "table"]
 
 _LEAST_WIDTH = 40  # columns; below this lines are left to wrap
 _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
@@ -40,6 +40,13 @@ def plain(text: object) -> str:
     return "".join(
         letter if letter.isprintable() else " " if letter.isspace() else "·"
         for letter in " ".join(str(text).splitlines())
+    )
+
+
+def harmless(text: str) -> str:
+    """`text` with its lines as they are, and other control characters replaced by "·"."""
+    return "".join(
+        letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cs") else "·" for letter in text
     )
 
 
@@ -231,12 +238,21 @@ def _similar(given: Any, result: Any, view: View) -> str:
     return _heading(cut(plain(given["source_sentence"]), view.width), view) + "\n" + table(rows, right={0})
 
 
+def _written(given: Any, result: Any, view: View) -> str:
+    texts = [item.get("generated_text", item.get("generated_token_ids")) for item in result]
+    texts = [
+        text[-1]["content"] if isinstance(text, list) and isinstance(text[-1], Mapping) else text for text in texts
+    ]
+    return ("\n" + "─" * 8 + "\n").join(harmless(str(text)) for text in texts)
+
+
 _ANSWERS: Mapping[str, Callable[[Any, Any, View], str]] = {
     "feature-extraction": _features,
     "fill-mask": _filled,
     "question-answering": _answered,
     "sentence-similarity": _similar,
     "text-classification": _classified,
+    "text-generation": _written,
     "token-classification": _entities,
     "zero-shot-classification": _zero_shot,
 }

@@ -5,10 +5,10 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from edgenlp.decode.values import RULES, unknown
-from edgenlp.errors import InputError
+from edgenlp.errors import InputError, TooLongError
 
 __all__ = ["Generation", "merged"]
 
@@ -52,7 +52,7 @@ class Generation:
     max_new_tokens: int | None = None
     min_length: int = 0
     min_new_tokens: int | None = None
-    early_stopping: bool | str = False
+    early_stopping: bool | Literal["never"] = False
     max_time: float | None = None
     stop_strings: tuple[str, ...] = ()
     do_sample: bool = False
@@ -133,6 +133,7 @@ class Generation:
             window: Most tokens that the model can hold; None for no bound.
 
         Raises:
+            TooLongError: The prompt fills the window.
             InputError: There is no room for a new token, or the minimum that the caller gave is beyond the maximum.
         """
         if self.max_new_tokens is not None:
@@ -148,7 +149,7 @@ class Generation:
                 )
         if window is not None:
             if prompt >= window:
-                raise InputError(
+                raise TooLongError(
                     f"the prompt has {prompt} tokens and the model's window holds {window}; shorten the prompt"
                 )
             most = min(most, window)

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from edgenlp.decode import rules
 from edgenlp.decode.options import Generation
-from edgenlp.decode.rules import Diversity, Processor, Rows, Unconditional
+from edgenlp.decode.rows import Rows
+from edgenlp.decode.rules import Diversity, Processor, Unconditional
 from edgenlp.decode.warpers import warp
 from edgenlp.errors import InputError
 
-__all__ = ["Diversity", "Processor", "Rows", "Unconditional", "processors"]
+__all__ = ["Diversity", "Processor", "Unconditional", "processors"]
 
 Ids = NDArray[np.int64]
 

@@ -12,14 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenlp.decode.rows import Floats
+from edgenlp.decode.rows import Floats, Rows
 from edgenlp.errors import InputError
 from edgenlp.logits import log_softmax
 
 __all__ = [
     "Diversity",
     "Processor",
-    "Rows",
     "Unconditional",
     "allowed",
     "bias",
@@ -36,7 +35,6 @@ __all__ = [
 ]
 
 Ids = NDArray[np.int64]
-Rows = Sequence[Ids]
 # What the model says without the prompt, for the same rows: (ids, prompt's number of each row) to logits [rows, columns].
 # transformers reads `negative_prompt_ids`, or the last token of the prompt, and then every new token.
 Unconditional = Callable[[Rows, Sequence[int]], Floats]

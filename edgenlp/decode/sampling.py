@@ -7,7 +7,6 @@ found by the inverse of the cumulative distribution in float64, in the order of 
 """
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from edgenlp.decode.rows import Floats
 from edgenlp.errors import InputError
 
-__all__ = ["Stream", "draw", "draw_several", "fresh_seed", "highest", "log_probabilities"]
+__all__ = ["Stream", "draw", "draw_several", "highest", "log_probabilities"]
 
 _AHEAD = 64  # numbers fetched at once
 
@@ -47,11 +46,6 @@ class Stream:
             raw = self._bits.random_raw(_AHEAD) >> np.uint64(11)
             self._ahead = (raw * 2.0**-53)[::-1].tolist()
         return self._ahead.pop()
-
-
-def fresh_seed() -> int:
-    """A seed that nobody knows, for a call that gives none."""
-    return int.from_bytes(os.urandom(8), "little")
 
 
 def draw(scores: Floats, streams: Sequence[Stream], *, warp: Narrows | None = None) -> NDArray[np.int64]:

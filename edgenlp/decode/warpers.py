@@ -1,8 +1,7 @@
 """What sampling does to the scores of one row before it draws: temperature and the cuts. Knows no history and no option but its own.
 
-The meanings and the order are those of transformers' `LogitsWarper`s. A row is
-narrowed once to the ids that are left, in rising order, and each following cut works on those few only: an id of score minus
-infinity has no part in any of the sums.
+The meanings and the order are those of transformers' `LogitsWarper`s. A row is narrowed once to the ids that are left, in
+rising order, and each following cut works on those few only: an id of score minus infinity has no part in any of the sums.
 """
 
 from collections.abc import Callable, Sequence

@@ -8,6 +8,7 @@ from edgenlp.tasks.question_answering import QuestionAnswering
 from edgenlp.tasks.sentence_similarity import SentenceSimilarity
 from edgenlp.tasks.task import Task
 from edgenlp.tasks.text_classification import TextClassification
+from edgenlp.tasks.text_generation import TextGeneration
 from edgenlp.tasks.token_classification import TokenClassification
 from edgenlp.tasks.zero_shot_classification import ZeroShotClassification
 
@@ -19,6 +20,7 @@ TASKS: Mapping[str, type[Task]] = {
     "question-answering": QuestionAnswering,
     "sentence-similarity": SentenceSimilarity,
     "text-classification": TextClassification,
+    "text-generation": TextGeneration,
     "token-classification": TokenClassification,
     "zero-shot-classification": ZeroShotClassification,
 }

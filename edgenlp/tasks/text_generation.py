@@ -4,23 +4,23 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from edgenlp.chat import check_messages, is_chat, render
-from edgenlp.conversation import Conversation, Memory
+from edgenlp.chat import check_messages, is_chat
+from edgenlp.conversation import Conversation
 from edgenlp.decode.generate import generate, stream
 from edgenlp.decode.options import Generation
 from edgenlp.decode.rows import Generated, Sequences
 from edgenlp.decode.rows import Model as Writer
-from edgenlp.errors import InputError, TooLongError
+from edgenlp.errors import InputError
 from edgenlp.guide import Guide, Vocabulary, guide
 from edgenlp.model import Model
 from edgenlp.streaming import TextPieces, TextStreamer
 from edgenlp.tasks import scoring
-from edgenlp.tasks.task import Task, check_choice, check_count, check_options, cut
+from edgenlp.tasks.prompts import Plan, Prompt, adds_special, encoded, ids_of, prompt_of, rendered
+from edgenlp.tasks.task import Task, check_choice, check_count, check_options
 from edgenlp.tasks.task import stream as answered
 from edgenlp.tasks.writing import (
     FULL_TEXT,
@@ -35,66 +35,9 @@ from edgenlp.tokens import as_text
 
 __all__ = ["TextGeneration"]
 
-_OWN = {
-    "max_new_tokens": 256,
-    "do_sample": True,
-    "temperature": 0.7,
-}  # TextGenerationPipeline._default_generation_config
+# TextGenerationPipeline._default_generation_config of transformers 4.57
+_OWN = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
 _ROWS = 16  # sequences that are written side by side unless batch_size says otherwise
-_ENCODE = ("add_special_tokens", "truncation", "max_length", "padding")  # of tokenizer_encode_kwargs, for texts
-
-_Text = str | list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What one call asks for.
-
-    Attributes:
-        given: All options, those of `pipeline(...)` and of the call.
-        writing: Of generation.
-        kind: What is returned.
-        prefix: Before every text.
-        processors: Made anew for every batch.
-    """
-
-    given: Mapping[str, Any]
-    writing: Generation
-    kind: str
-    prefix: str
-    processors: Callable[[], list[Guide]]
-
-    @property
-    def clean_up(self) -> bool:
-        chosen = self.given.get("clean_up_tokenization_spaces")
-        return True if chosen is None else bool(chosen)
-
-    @property
-    def skips(self) -> bool:
-        chosen = self.given.get("skip_special_tokens")
-        return True if chosen is None else bool(chosen)
-
-    @property
-    def hidden_stops(self) -> tuple[str, ...]:
-        """Stop strings that are no part of the answer."""
-        return () if self.given.get("keep_stop") in (None, True) else self.writing.stop_strings
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    """What is written on.
-
-    Attributes:
-        text: As it was given.
-        ids: Read by the model.
-        own: How many of `ids` are the prompt's own: none where a lone bos token stands for an empty text.
-        continues: Of a chat: whether its last message is gone on with.
-    """
-
-    text: _Text
-    ids: list[int]
-    own: int
-    continues: bool = False
 
 
 class TextGeneration(Task):
@@ -163,7 +106,7 @@ class TextGeneration(Task):
         rows = 1 if plan.writing.streamer is not None else size or max(1, _ROWS // each)
 
         def step(texts: list[Any]) -> list[Any]:
-            prompts = [self._prompt(text, plan) for text in texts]
+            prompts = [prompt_of(self.model, text, plan) for text in texts]
             parts = [prompts[place : place + rows] for place in range(0, len(prompts), rows)]
             return [answer for part in parts for answer in self._write(part, plan)]
 
@@ -187,7 +130,7 @@ class TextGeneration(Task):
                 f"a stream follows one text or one chat, found {type(text_inputs).__name__}; stream each by itself"
             )
         plan = self._plan(options)
-        return self._pieces(self._prompt(text_inputs, plan), plan)
+        return self._pieces(prompt_of(self.model, text_inputs, plan), plan)
 
     @takes(_signature)
     def astream(self, text_inputs: Any, **options: Any) -> AsyncIterator[str]:
@@ -236,12 +179,13 @@ class TextGeneration(Task):
         if isinstance(choices, str) or not choices:
             raise InputError("choices must be a list of at least one text")
         plan = self._plan(options)
-        context = self._ids(self._rendered(prompt, plan)[0], plan, chat=not isinstance(prompt, str))
-        head = self._rendered(prompt, plan)[0]
-        special = self._adds(plan, chat=not isinstance(prompt, str))
+        chat = not isinstance(prompt, str)
+        head = rendered(self.model, prompt, plan)[0]
+        context = ids_of(self.model, head, plan, chat=chat)
+        special = adds_special(plan, chat=chat)
         texts = [head + as_text(choice, "a choice") for choice in choices]
         ids = [windows[0].ids for windows in self.tokens.encode(texts, special_tokens=special)]
-        return scoring.rank(self._writer, context, ids, choices, by=by, bos=self._bos(plan))
+        return scoring.rank(self._writer, context, ids, choices, by=by, bos=plan.writing.bos_token_id)
 
     def conversation(self, messages: Sequence[Mapping[str, Any]] = (), **options: Any) -> Conversation:
         """A conversation whose next turn costs its new tokens only: what the model has read, it keeps.
@@ -259,21 +203,21 @@ class TextGeneration(Task):
 
     # From here on: one call, step by step.
 
-    def _plan(self, options: Mapping[str, Any]) -> _Plan:
+    def _plan(self, options: Mapping[str, Any]) -> Plan:
         check_options(type(self).__call__, options)
         given = {**self.defaults, **options}
         check_choice("handle_long_generation", given.get("handle_long_generation") or "hole", ("hole",))
         check_choice("long_input", given.get("long_input") or "error", ("error", "truncate"))
         prefix = given["prefix"] if given.get("prefix") is not None else self._prefix or ""
-        length = len(self._encoded(prefix, bool(given.get("add_special_tokens")))) if prefix else 0
+        length = len(encoded(self.model, prefix, special=bool(given.get("add_special_tokens")))) if prefix else 0
         stop = given.get("stop_sequence")
-        eos = self._encoded(stop, special=False) if stop is not None else None
+        if options.get("stop_sequence") is None and "eos_token_id" in options:
+            stop = None  # both set the end tokens, and the call's own word counts
+        eos = encoded(self.model, stop, special=False) if stop is not None else None
         writing = written_options(self._base, options, prefix_length=length, eos=eos)
         if callable(writing.streamer) and not hasattr(writing.streamer, "put"):
             writing = dataclasses.replace(writing, streamer=self._streamer(writing.streamer, given))
-        if writing.stop_strings and any(not item for item in writing.stop_strings):
-            raise InputError("a stop string must not be empty")
-        return _Plan(
+        return Plan(
             given, writing, return_type_of(options) or self._kind or FULL_TEXT, prefix, self._guides(given, writing)
         )
 
@@ -297,104 +241,10 @@ class TextGeneration(Task):
         guide(spec, vocabulary)  # what is wrong with it is said before anything runs
         return lambda: [guide(spec, vocabulary)]
 
-    def _encoded(self, text: Any, special: bool) -> list[int]:
-        ids: list[int] = self.tokens.encode([as_text(text)], special_tokens=special)[0][0].ids
-        return ids
-
-    def _prompt(self, value: Any, plan: _Plan) -> _Prompt:
-        text, continues = self._rendered(value, plan)
-        chat = not isinstance(value, str)
-        ids = self._ids(text, plan, chat=chat)
-        if not ids:
-            bos = self._bos(plan)
-            if bos is None:
-                raise InputError("the prompt has no tokens, and the model no bos token to begin with; give a text")
-            return _Prompt(value, [bos], 0, continues)
-        ids = self._fitted(ids, plan)
-        given = check_messages(value) if chat else value
-        return _Prompt(given, ids, len(ids), continues)
-
-    def _rendered(self, value: Any, plan: _Plan) -> tuple[str, bool]:
-        """The text that the model reads, and whether it goes on with a chat's last message."""
-        if isinstance(value, str):
-            return plan.prefix + as_text(value), False
-        messages = check_messages(value)
-        given = dict(plan.given.get("tokenizer_encode_kwargs") or {})
-        continues = plan.given.get("continue_final_message")
-        if continues is None:
-            continues = messages[-1]["role"] == "assistant"
-        variables = {
-            name: item for name, item in given.items() if name not in (*_ENCODE, "chat_template", "tokenizer_kwargs")
-        }
-        for name in ("tools", "documents"):
-            if plan.given.get(name) is not None:
-                variables[name] = plan.given[name]
-        special = {f"{role}_token": token for role, (token, _) in self.bundle.tokenizer.special.items()}
-        text = render(
-            messages,
-            self.bundle.chat,
-            special=special,
-            template=given.get("chat_template") or plan.given.get("chat_template"),
-            add_generation_prompt=not continues,
-            continue_final_message=bool(continues),
-            **variables,
-        )
-        return as_text(text, "the rendered chat"), bool(continues)
-
-    def _adds(self, plan: _Plan, *, chat: bool) -> bool:
-        """Whether the tokenizer adds its own tokens: a chat template writes them itself."""
-        chosen = (plan.given.get("tokenizer_encode_kwargs") or {}).get("add_special_tokens")
-        if chosen is None:
-            chosen = plan.given.get("add_special_tokens")
-        return not chat and chosen is not False
-
-    def _ids(self, text: str, plan: _Plan, *, chat: bool) -> list[int]:
-        given = {name: plan.given.get(name) for name in ("truncation", "max_length")}
-        extra = plan.given.get("tokenizer_encode_kwargs") or {}
-        if not chat:
-            for name in extra:
-                check_choice("a key of tokenizer_encode_kwargs", name, _ENCODE)
-        given |= {name: extra[name] for name in given if name in extra}
-        if chat and not given["truncation"]:  # there, a length alone cuts nothing
-            given = {"truncation": False, "max_length": None}
-        window = cut(self.model, None, "error", **given)
-        window["special_tokens"] = self._adds(plan, chat=chat)
-        ids: list[int] = self.tokens.encode([text], **window)[0][0].ids
-        return ids
-
-    def _fitted(self, ids: list[int], plan: _Plan) -> list[int]:
-        """`ids`, without their beginning where that was asked for and the window has no room for what is to be written."""
-        window = min(self._writer.window, self.bundle.tokenizer.max_length or self._writer.window)
-        if plan.given.get("handle_long_generation") is None:
-            if len(ids) < self._writer.window:
-                return ids
-            if plan.given.get("long_input") != "truncate":
-                raise TooLongError(
-                    f"the prompt is {len(ids)} tokens long, the model's window is {self._writer.window}: no token can follow;"
-                    " shorten it, or give long_input='truncate'"
-                )
-        elif plan.writing.max_new_tokens is None and plan.writing.max_length < len(ids):
-            raise InputError(
-                f"the prompt has {len(ids)} tokens and max_length is {plan.writing.max_length}: how many new tokens are to fit"
-                " is not known; give max_new_tokens"
-            )
-        new = plan.writing.max_new_tokens
-        new = max(1, plan.writing.max_length - len(ids)) if new is None else new
-        if len(ids) + new <= window:
-            return ids
-        if new >= window:
-            raise InputError(
-                f"{new} new tokens leave no room for a prompt in a window of {window}; lower max_new_tokens"
-            )
-        return ids[new - window :]
-
-    def _bos(self, plan: _Plan) -> int | None:
-        return plan.writing.bos_token_id
-
     def _decode(self, ids: Sequence[int]) -> str:
         return self.tokens.decode(ids, clean_up=False)
 
-    def _write(self, prompts: list[_Prompt], plan: _Plan) -> list[Any]:
+    def _write(self, prompts: list[Prompt], plan: Plan) -> list[Any]:
         streamer = plan.writing.streamer
         writing, observer = plan.writing, None
         if streamer is not None:
@@ -413,7 +263,7 @@ class TextGeneration(Task):
             observer.end(written[0][0].ids)
         return [self._answer(prompt, found, plan) for prompt, found in zip(prompts, written, strict=True)]
 
-    def _answer(self, prompt: _Prompt, found: list[Generated], plan: _Plan) -> list[dict[str, Any]]:
+    def _answer(self, prompt: Prompt, found: list[Generated], plan: Plan) -> list[dict[str, Any]]:
         longest = max(len(item.ids) for item in found)
         pad = plan.writing.pad_token_id
         results = []
@@ -430,7 +280,7 @@ class TextGeneration(Task):
             results.append(result)
         return results
 
-    def _text(self, prompt: _Prompt, ids: list[int], plan: _Plan) -> Any:
+    def _text(self, prompt: Prompt, ids: list[int], plan: Plan) -> Any:
         options: dict[str, Any] = {"skip_special_tokens": plan.skips, "clean_up": plan.clean_up}
         start = len(self.tokens.decode(prompt.ids[: prompt.own], **options)) if prompt.own else 0
         new = self.tokens.decode(ids, **options)[start:]
@@ -443,18 +293,25 @@ class TextGeneration(Task):
         if not prompt.continues:
             return [*prompt.text, {"role": "assistant", "content": new}]
         last = prompt.text[-1]
-        return [*prompt.text[:-1], {"role": last["role"], "content": last["content"] + new}]
+        added = new if isinstance(last["content"], str) else [{"type": "text", "text": new}]
+        return [*prompt.text[:-1], {"role": last["role"], "content": last["content"] + added}]
 
-    def turn(self, messages: list[dict[str, Any]], memory: Memory, options: Mapping[str, Any]) -> Iterator[str]:
-        """The answer to a conversation's last message, for `Conversation`: what `memory` holds of the prompt is not read again."""
+    def turn(
+        self, messages: list[dict[str, Any]], options: Mapping[str, Any]
+    ) -> Callable[[Callable[[Sequence[int]], Sequences]], Iterator[str]]:
+        """The answer to a conversation's last message, for `Conversation`.
+
+        Returns:
+            A function from "ids to sequences that may hold their beginning" to the pieces of the answer.
+        """
         plan = self._plan(options)
         chat: Any = messages
         if not self.bundle.chat and plan.given.get("chat_template") is None:
             chat = "".join(str(message["content"]) for message in check_messages(messages))
-        prompt = self._prompt(chat, plan)
-        return self._pieces(prompt, plan, memory.begin(prompt.ids))
+        prompt = prompt_of(self.model, chat, plan)
+        return lambda begin: self._pieces(prompt, plan, begin(prompt.ids))
 
-    def _pieces(self, prompt: _Prompt, plan: _Plan, sequences: Sequences | None = None) -> Iterator[str]:
+    def _pieces(self, prompt: Prompt, plan: Plan, sequences: Sequences | None = None) -> Iterator[str]:
         pieces = TextPieces(
             self.tokens,
             prompt.ids[: prompt.own],

@@ -232,7 +232,7 @@ class _Writer(Layers):
             x = self.dense(x, body.project_out, "/head/project")
         words = tensor(body.words)
         if body.head:
-            x = self.dense(x, body.head, "/head")
+            x = self.dense(x, body.head, "/head", head=True)
         else:
             bias = tensor(body.head_bias) if body.head_bias else None
             x = graph.tied(x, body.words, words, bias, "/head")

@@ -10,7 +10,8 @@ from typing import Any
 from edgenlp.errors import CheckpointError, UnsupportedError
 
 from ..checkpoint import Checkpoint
-from .decoder_names import Names, Row, read
+from .decoder_checkpoints import read
+from .decoder_names import Names, Row
 from .parts import Decoder
 
 __all__ = ["ROWS", "read_decoder"]

@@ -30,10 +30,10 @@ class Layers:
         """Key, weight [out, in] and bias of a linear layer."""
         return matrix(self.checkpoint, dense)
 
-    def dense(self, x: str, dense: Dense | Sequence[Dense], name: str) -> str:
+    def dense(self, x: str, dense: Dense | Sequence[Dense], name: str, *, head: bool = False) -> str:
         """One linear layer, or several side by side in one product."""
         several = [dense] if isinstance(dense, Dense) else dense
-        return self.graph.linear(x, [self.matrix(item) for item in several], name)
+        return self.graph.linear(x, [self.matrix(item) for item in several], name, head=head)
 
     def norm(self, x: str, norm: Norm | None, name: str) -> str:
         """A normalization; `x` itself where there is none."""

@@ -12,7 +12,8 @@ import numpy as np
 from edgenlp.errors import CheckpointError
 
 from ..checkpoint import Checkpoint
-from .decoder_names import Names, Row, read
+from .decoder_checkpoints import read
+from .decoder_names import Names, Row
 from .parts import Decoder
 
 __all__ = ["ROWS", "read_decoder"]

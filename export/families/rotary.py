@@ -1,7 +1,9 @@
 """Rotary positions: the frequencies of every scaling that configs ask for, and the tables of cosines and sines. Knows no tensor.
 
-Arithmetic is in float64 and is rounded to float32 where transformers' modeling_rope_utils rounds: at position 4096 the last bit of
-a frequency is worth 0.0002 radians. Dimension i of a head turns with i + half of the turning dimensions (rotate_half).
+Frequencies are rounded to float32 wherever transformers' modeling_rope_utils rounds them: at position 100,000 the last bit of a
+frequency is worth a hundredth of a radian, and the models have been trained with the rounded ones. Powers, cosines and sines
+are float64 rounded once, so that they do not depend on the machine. Dimension i of a head turns with i + half of the turning
+dimensions (rotate_half).
 """
 
 import math
@@ -18,7 +20,6 @@ from .parts import Rotary
 __all__ = ["Turning", "rotary", "tables"]
 
 Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 _MOST = 1e12  # above every number that makes sense, and far from where floats end
 _ROWS = 4096  # of a table at a time: float64 intermediates of 131,072 positions would take 100 MB each
 
@@ -80,16 +81,16 @@ def tables(rotary: Rotary, window: int) -> tuple[Floats, Floats]:
     sines = np.empty_like(cosines)
     for first in range(0, window, _ROWS):
         places = np.arange(first, min(first + _ROWS, window))
-        # float32 as in the models' forward pass: inv_freq @ position_ids, then cos
-        angles = (places[:, None] * _frequencies(rotary, places)).astype(np.float32).astype(np.float64)
+        # a product in float32, as in the models' forward pass
+        angles = (places.astype(np.float32)[:, None] * _frequencies(rotary, places)).astype(np.float64)
         cosines[places] = np.cos(angles).astype(np.float32) * np.float32(rotary.factor)
         sines[places] = np.sin(angles).astype(np.float32) * np.float32(rotary.factor)
     return cosines, sines
 
 
-def _frequencies(rotary: Rotary, places: NDArray[np.int64]) -> Doubles:
+def _frequencies(rotary: Rotary, places: NDArray[np.int64]) -> Floats:
     """Radians per token at each place, [places, pairs] or [1, pairs]."""
-    plain = np.asarray(rotary.frequencies)[None]
+    plain = np.asarray(rotary.frequencies, np.float32)[None]
     if rotary.dynamic is None or places[-1] < rotary.dynamic[2]:
         return plain
     # _compute_dynamic_ntk_parameters with seq_len = place + 1, as when texts are written token by token
@@ -99,34 +100,32 @@ def _frequencies(rotary: Rotary, places: NDArray[np.int64]) -> Doubles:
         raise UnsupportedError("dynamic rope_scaling needs more than two turning dimensions")
     lengths = np.maximum(places + 1, original)
     bases = base * (factor * lengths / original - (factor - 1)) ** (size / (size - 2))
-    grown = _single(1 / _single(_single(bases)[:, None] ** _exponents(size)[None]))
+    grown = 1 / _powers(bases.astype(np.float32)[:, None], size)
     return np.where((places < original)[:, None], plain, grown)
 
 
-def _single(values: Doubles) -> Doubles:
-    """Rounded to float32, kept in float64."""
-    return values.astype(np.float32).astype(np.float64)
+def _powers(base: float | Floats, size: int) -> Floats:
+    """base^(2i/size) for every pair i."""
+    exponents = (np.arange(0, size, 2) / size).astype(np.float32).astype(np.float64)
+    return np.asarray(np.asarray(base, np.float64) ** exponents, np.float32)
 
 
-def _exponents(size: int) -> Doubles:
-    return _single(np.arange(0, size, 2) / size)
-
-
-def _plain(base: float, size: int) -> Doubles:
+def _plain(base: float, size: int) -> Floats:
     """base^(-2i/size) (Su et al., 2021, section 3.2.2; _compute_default_rope_parameters)."""
-    return _single(1 / _single(base ** _exponents(size)))
+    return np.float32(1) / _powers(base, size)
 
 
-def _llama3(scaling: Mapping[str, Any], base: float, size: int) -> Doubles:
+def _llama3(scaling: Mapping[str, Any], base: float, size: int) -> Floats:
     """Long waves slowed by `factor`, short ones not, those between partly (_compute_llama3_parameters)."""
     factor, low, high, original = (
         _number(scaling, key)
         for key in ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     )
     plain = _plain(base, size)
-    turns = original * plain / (2 * math.pi)  # of a pair over the original window
-    smooth = np.clip((turns - low) / (high - low), 0, 1)
-    return _single((1 - smooth) * plain / factor + smooth * plain)
+    waves = 2 * math.pi / plain  # tokens of a turn
+    smooth = (original / waves - low) / (high - low)
+    between = (1 - smooth) * plain / factor + smooth * plain
+    return np.where(waves > original / low, plain / factor, np.where(waves < original / high, plain, between))
 
 
 def _yarn(scaling: Mapping[str, Any], base: float, size: int, window: int) -> Rotary:
@@ -142,9 +141,10 @@ def _yarn(scaling: Mapping[str, Any], base: float, size: int, window: int) -> Ro
     if scaling.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, size - 1)
-    ramp = np.clip((np.arange(size // 2) - low) / (high - low if high != low else 0.001), 0, 1)
-    plain = base ** _exponents(size)
-    frequencies = _single(ramp / (factor * plain) + (1 - ramp) / plain)
+    ramp = (np.arange(size // 2, dtype=np.float32) - low) / (high - low if high != low else 0.001)
+    kept = 1 - np.clip(ramp, 0, 1)
+    powers = _powers(base, size)
+    frequencies = 1 / (factor * powers) * (1 - kept) + 1 / powers * kept
     return Rotary(_listed(frequencies), factor=_yarn_factor(scaling, factor))
 
 
@@ -178,13 +178,12 @@ def _longrope(scaling: Mapping[str, Any], base: float, size: int, window: int, o
     grown = math.sqrt(1 + math.log(factor) / math.log(original or window)) if factor > 1 else 1.0
     if scaling.get("attention_factor") is not None:
         grown = _number(scaling, "attention_factor")
-    factors = _single(np.asarray(short, np.float64))
-    frequencies = _single(1 / _single(factors * _single(base ** _exponents(size))))
+    frequencies = np.float32(1) / (np.asarray(short, np.float32) * _powers(base, size))
     return Turning(Rotary(_listed(frequencies), factor=grown), int(min(window, original or window)))
 
 
-def _listed(frequencies: Doubles) -> tuple[float, ...]:
-    return tuple(float(value) for value in _single(frequencies))
+def _listed(frequencies: Floats) -> tuple[float, ...]:
+    return tuple(frequencies.tolist())
 
 
 def _number(scaling: Mapping[str, Any], key: str) -> float:
