@@ -20,6 +20,8 @@ __all__ = ["Guide", "Vocabulary", "check_guide", "guide"]
 
 _KINDS = ("json_schema", "regex", "choices")
 _KEPT = 256  # states of the past: searches look back by a few tokens, not by many
+# Between the parts of a JSON value: a small model that may write any amount of white space writes nothing else
+_SPACE = r"\n?[ \t]{0,16}"
 _SPECIAL = frozenset("\\.+*?()|[]{}^$#&-~/")  # of regular expressions
 
 Ids = NDArray[np.int64]
@@ -169,7 +171,8 @@ def guide(spec: Mapping[str, Any], vocabulary: Vocabulary) -> Guide:
     matcher = vocabulary.library.LLMatcher
     try:
         if kind == "json_schema":
-            grammar = matcher.grammar_from_json_schema(json.dumps({} if value is True else value))
+            schema = json.dumps({} if value is True else value)
+            grammar = matcher.grammar_from_json_schema(schema, defaults={"whitespace_pattern": _SPACE})
         else:
             grammar = matcher.grammar_from_regex(value if kind == "regex" else "|".join(map(_escaped, value)))
     except (TypeError, ValueError) as error:

@@ -54,8 +54,10 @@ def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 def read_task_options(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """`task_specific_params` of `config.json`: task to options, those that have to do with generation and `prefix`."""
     said = config.get("task_specific_params")
-    if not isinstance(said, Mapping):
-        return {}
+    said = dict(said) if isinstance(said, Mapping) else {}
+    if isinstance(prefix := config.get("prefix"), str) and prefix:  # what has no prefix of its own takes the model's
+        options = said.get("text-generation")
+        said["text-generation"] = {"prefix": prefix, **(options if isinstance(options, Mapping) else {})}
     chosen = {
         str(task): {name: value for name, value in options.items() if name in _NAMES or name == "prefix"}
         for task, options in sorted(said.items())

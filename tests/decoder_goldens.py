@@ -67,6 +67,15 @@ MODELS: Mapping[str, Json] = {
     ),
     "llama, yarn of its own window": _config("llama", rope_scaling={"type": "yarn", "factor": 2.0}),
     "llama, llama3": _config("llama", rope_scaling=_LLAMA3, rope_theta=500000.0),
+    "phi3, longrope": _config(
+        "phi3",
+        max_position_embeddings=512,
+        rope_scaling={
+            "type": "longrope",
+            "short_factor": [1.0, 1.05, 1.1, 1.3, 1.6, 2.0, 2.4, 3.0],
+            "long_factor": [1.0, 2.0, 4.0, 6.0, 9.0, 12.0, 16.0, 20.0],
+        },
+    ),
     "qwen2, yarn": _config("qwen2", rope_scaling=_YARN, rope_theta=500.0),
     "gpt_neox, linear": _config("gpt_neox", rope_scaling=_LINEAR),
     "phi, dynamic": _config("phi", rope_scaling=_DYNAMIC, max_position_embeddings=32),

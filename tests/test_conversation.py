@@ -1,5 +1,6 @@
 """Conversations over a real cache: what a turn reads, how a conversation is saved and loaded, and which files are refused."""
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from decoder_checkpoints import write_decoder
 
 import edgenlp
+from edgenlp.cli import main
+from edgenlp.cli.show import harmless
 from edgenlp.errors import InputError
 from edgenlp.tasks.prompts import prompt_of
 from edgenlp.tasks.text_generation import TextGeneration
@@ -157,3 +160,24 @@ def test_files_that_are_refused(pipes: dict[str, TextGeneration], tmp_path: Path
 def separate_after(pipe: TextGeneration, messages: list[dict[str, str]], turn: str) -> str:
     answer: str = pipe([*messages, {"role": "user", "content": turn}], **GREEDY)[0]["generated_text"][-1]["content"]
     return answer
+
+
+def test_the_command_line(
+    pipes: dict[str, TextGeneration], capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    pipe = pipes["one"]
+    common = ["run", "text-generation", "--model", str(pipe.bundle.folder), "--greedy", "--max-new-tokens", "8"]
+    options = {"do_sample": False, "max_new_tokens": 8}
+    assert main([*common, "the first", "and"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == pipe(["the first", "and"], **options)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert main([*common, "the first"]) == 0
+    expected = pipe("the first", **options)[0]["generated_text"]
+    assert capsys.readouterr().out == harmless(expected) + "\n"
+    assert main([*common, "the first", "--option", "num_beams=2"]) == 0
+    assert capsys.readouterr().out == harmless(pipe("the first", **options, num_beams=2)[0]["generated_text"]) + "\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"hi\n\nyou\n")))
+    assert main([*common, "--chat", "--system", "be kind"]) == 0
+    talk = pipe.conversation([{"role": "system", "content": "be kind"}], **options)
+    assert capsys.readouterr().out == "".join(harmless(talk.say(turn)) + "\n" for turn in ("hi", "you"))

@@ -1,56 +1,22 @@
 """Decoders against transformers 4.57.6: the same numbers and the same text, however a text is cut, batched or rewound."""
 
-import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import edgenlp_export
 import numpy as np
 import pytest
-from decoder_checkpoints import write_decoder
+from conftest import OpenBundle
 from decoder_goldens import MODELS, NEW, case_of, kept, load_decoders, prompts_of, texts_of
 from edgenlp_export import SCHEMES
 from numpy.typing import NDArray
 
 from edgenlp.decoder import Decoder, Sequences
-from edgenlp.model import Model, open_model
 
 Floats = NDArray[np.float32]
-OpenDecoder = Callable[..., Model]
 
 GOLDENS = load_decoders()
 QUANTIZED = [precision for precision in SCHEMES if precision != "fp32"]
 HANDFUL = ("gpt2", "bloom", "falcon", "llama", "qwen2, tied", "gemma2")
 EXACT = 3e-5  # of logits' standard deviation: the same sums in another order
-
-
-@pytest.fixture(scope="session")
-def open_decoder_of() -> Iterator[OpenDecoder]:
-    """A function from a checkpoint (arguments of `write_decoder`) to its opened bundle; each is exported once.
-
-    Keyword arguments go to `export`; the default precision is fp32.
-    """
-    models: dict[str, Model] = {}
-    with tempfile.TemporaryDirectory() as place:
-
-        def opened(checkpoint: dict[str, Any], **options: Any) -> Model:
-            options = {"precision": "fp32", **options}
-            key = json.dumps([checkpoint, {name: str(value) for name, value in options.items()}], sort_keys=True)
-            if key not in models:
-                source, target = Path(place, f"checkpoint-{len(models)}"), Path(place, f"bundle-{len(models)}")
-                write_decoder(source, **checkpoint)
-                try:
-                    edgenlp_export.export(source, target, **options)
-                finally:
-                    shutil.rmtree(source)
-                models[key] = open_model(target, threads=1)
-            return models[key]
-
-        yield opened
-        models.clear()
 
 
 def fresh(decoder: Decoder, ids: Sequence[int]) -> Floats:
@@ -86,14 +52,14 @@ def test_every_case_is_recorded() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_graph_computes_what_transformers_computes(name: str, open_decoder_of: OpenDecoder) -> None:
+def test_graph_computes_what_transformers_computes(name: str, open_decoder_of: OpenBundle) -> None:
     decoder = open_decoder_of(case_of(name)).decoder
     found = kept([fresh(decoder, ids) for ids in texts_of(name)])
     assert difference(found, GOLDENS[name].logits) <= 5e-5
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_greedy_text_is_that_of_transformers(name: str, open_decoder_of: OpenDecoder) -> None:
+def test_greedy_text_is_that_of_transformers(name: str, open_decoder_of: OpenBundle) -> None:
     decoder = open_decoder_of(case_of(name)).decoder
     prompts = prompts_of(name)
     alone = [greedy(decoder.start(1, len(prompt) + NEW), [prompt], NEW)[0] for prompt in prompts]
@@ -103,7 +69,7 @@ def test_greedy_text_is_that_of_transformers(name: str, open_decoder_of: OpenDec
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_one_piece_equals_chunks_equals_tokens(name: str, open_decoder_of: OpenDecoder) -> None:
+def test_one_piece_equals_chunks_equals_tokens(name: str, open_decoder_of: OpenBundle) -> None:
     decoder = open_decoder_of(case_of(name)).decoder
     ids = texts_of(name)[-1]
     whole = fresh(decoder, ids)
@@ -120,7 +86,7 @@ def test_one_piece_equals_chunks_equals_tokens(name: str, open_decoder_of: OpenD
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_ragged_batch_equals_singles(name: str, open_decoder_of: OpenDecoder) -> None:
+def test_ragged_batch_equals_singles(name: str, open_decoder_of: OpenBundle) -> None:
     decoder = open_decoder_of(case_of(name)).decoder
     long = texts_of(name)[-1]
     heads = [long[:33], long[50:57], long[20:60], long[:1], long[:36]]
@@ -135,7 +101,7 @@ def test_ragged_batch_equals_singles(name: str, open_decoder_of: OpenDecoder) ->
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_rewound_sequence_equals_a_fresh_one(name: str, open_decoder_of: OpenDecoder) -> None:
+def test_rewound_sequence_equals_a_fresh_one(name: str, open_decoder_of: OpenBundle) -> None:
     decoder = open_decoder_of(case_of(name)).decoder
     one, other = texts_of(name)[-1][:60], texts_of(name)[2]
     sequences = decoder.start(2, 64)
@@ -152,7 +118,7 @@ def test_rewound_sequence_equals_a_fresh_one(name: str, open_decoder_of: OpenDec
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_selected_rows_go_on_as_their_parents(name: str, open_decoder_of: OpenDecoder) -> None:
+def test_selected_rows_go_on_as_their_parents(name: str, open_decoder_of: OpenBundle) -> None:
     decoder = open_decoder_of(case_of(name)).decoder
     long = texts_of(name)[-1]
     texts = [long[:30], long[40:47], long[60:83]]
@@ -180,7 +146,7 @@ def test_selected_rows_go_on_as_their_parents(name: str, open_decoder_of: OpenDe
 @pytest.mark.parametrize("name", HANDFUL)
 @pytest.mark.parametrize("precision", QUANTIZED)
 def test_quantized_bundle_stays_within_its_tolerance(
-    name: str, precision: str, open_decoder_of: OpenDecoder, report: Callable[[str], None]
+    name: str, precision: str, open_decoder_of: OpenBundle, report: Callable[[str], None]
 ) -> None:
     checkpoint = {
         **case_of(name),
@@ -198,3 +164,20 @@ def test_quantized_bundle_stays_within_its_tolerance(
     )
     assert measured["relative_error"] <= SCHEMES[precision].tolerance
     assert relative <= 1.5 * SCHEMES[precision].tolerance
+
+
+@pytest.mark.parametrize("name", [*HANDFUL, "falcon, as rw", "llama, one key", "mistral, window", "phi", "qwen3"])
+def test_cache_of_8_bits_costs_little(name: str, open_decoder_of: OpenBundle, report: Callable[[str], None]) -> None:
+    checkpoint = {**case_of(name), "gain": 1.0}
+    ids = texts_of(name)[-1]
+    exact = fresh(open_decoder_of(checkpoint).decoder, ids)
+    decoder = open_decoder_of(checkpoint, cache="int8", tolerance=float("inf")).decoder
+    found = fresh(decoder, ids)
+    relative = float(np.sqrt(np.mean((found - exact) ** 2)) / exact.std())
+    report(f"int8 cache {name:15} relative error {relative:.4f}")
+    assert 1e-4 < relative <= 0.06
+
+    sequences = decoder.start(1, len(ids))
+    pieces = [sequences.read([ids[:50]], every=True)[0], sequences.read([ids[50:51]])]
+    pieces += [sequences.step(np.array([number])).copy() for number in ids[51:]]
+    assert apart(np.concatenate(pieces), found) <= EXACT

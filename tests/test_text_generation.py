@@ -246,6 +246,39 @@ def test_bad_input(make: Make) -> None:
         pipe.stream(["the", "a"])
 
 
+def test_a_closed_pipeline_says_so(make: Make) -> None:
+    with make() as pipe:
+        pipe.warmup()
+    for call in (lambda: pipe("the"), lambda: pipe.stream("the"), lambda: pipe.score("the"), pipe.conversation):
+        with pytest.raises(InputError, match="was closed"):
+            call()
+
+
+def test_a_cancelled_reader_ends_the_work(make: Make) -> None:
+    pipe = make()
+
+    async def read(seen: list[str]) -> None:
+        async for piece in pipe.astream("the man", do_sample=False, max_new_tokens=80, eos_token_id=[]):
+            seen.append(piece)
+            await asyncio.sleep(0)
+
+    async def cancelled() -> int:
+        seen: list[str] = []
+        task = asyncio.ensure_future(read(seen))
+        while not seen:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.05)
+        before = steps_of(pipe)
+        await asyncio.sleep(0.05)
+        return steps_of(pipe) - before
+
+    assert asyncio.run(cancelled()) == 0
+    assert steps_of(pipe) < 60
+
+
 def test_long_prompts_lose_their_beginning_where_told(make: Make) -> None:
     pipe = make()
     long = "they are not here . " * 40

@@ -101,6 +101,8 @@ def _export(args: argparse.Namespace) -> None:
             task=args.task,
             precision=args.precision,
             keep=tuple(args.keep),
+            cache=args.cache,
+            prompt=args.prompt,
             force=args.force,
             progress=progress,
             **options,

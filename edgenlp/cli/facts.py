@@ -42,6 +42,9 @@ def described(bundle: Bundle, *, default_for: Mapping[str, str], verified: bool,
         ),
         ("head", _head(bundle)),
         ("labels", _labels(bundle.head.labels)),
+        ("cache", bundle.cache or ""),
+        ("writes with", ", ".join(f"{name} {value}" for name, value in bundle.generation.items())),
+        ("chat", ", ".join(bundle.chat)),
         ("pooling", _pooling(bundle)),
         ("similarity", bundle.similarity or ""),
         ("differs by", _parity(bundle)),
@@ -128,7 +131,8 @@ def _count(number: int) -> str:
 
 def _precision(bundle: Bundle) -> str:
     kept = ", ".join(f"{pattern} at {precision}" for pattern, precision in bundle.kept)
-    return bundle.precision + (f" ({kept})" if kept else "")
+    prompt = f", prompts read at {bundle.prompt}" if bundle.prompt else ""
+    return bundle.precision + (f" ({kept})" if kept else "") + prompt
 
 
 def _vocabulary(bundle: Bundle) -> str:
@@ -171,6 +175,10 @@ def _parity(bundle: Bundle) -> str:
             ("mean_difference", "{:.2g} on average"),
             ("cosine", "lowest cosine {:.4g}"),
             ("agreement", "{:.2%} the same best answer"),
+            ("perplexity", "perplexity {:.4g}"),
+            ("reference_perplexity", "the checkpoint's {:.4g}"),
+            ("prompt_relative_error", "in prompts {:.2%} relative error"),
+            ("prompt_perplexity", "perplexity {:.4g}"),
             ("texts", "over {:.0f} texts"),
             ("tokens", "of {:.0f} tokens"),
         )

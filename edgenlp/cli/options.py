@@ -138,6 +138,18 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         metavar="PRECISION=PATTERN",
         help="hold tensors whose names match at another precision; the first match wins",
     )
+    parser.add_argument(
+        "--cache",
+        default="fp32",
+        metavar="PRECISION",
+        help="of keys and values, to write text: fp32 or int8 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--prompt-precision",
+        dest="prompt",
+        metavar="PRECISION",
+        help="to write text: a second graph that reads prompts; int8 beside int4 reads them faster, for a larger bundle",
+    )
     parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
     parser.add_argument(
         "--tolerance", type=float, metavar="X", help="largest error allowed (default: the precision's own)"

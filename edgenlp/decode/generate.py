@@ -224,8 +224,8 @@ class _Call:
         streams = {(row.prompt, row.place): Stream(seed, row.place) for row in self.rows}
         warper: Warp | None = None
         seen = self.collect.scores or self.collect.logprobs or options.stopping_criteria
-        if not seen and rules and isinstance(last := rules[-1], Warp):  # whose answer nobody sees: the draw alone needs it
-            rules, warper = rules[:-1], last
+        if not seen and rules and isinstance(last := rules[-1], Warp):
+            rules, warper = rules[:-1], last  # nobody sees its scores: the draw alone needs it
         return Chooser(
             _chained(rules),
             lambda rows, scores: draw(scores, [streams[row.prompt, row.place] for row in rows], warp=warper),

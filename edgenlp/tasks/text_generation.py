@@ -1,6 +1,5 @@
 """Texts and chats to what a language model writes after them. Knows prompts and answers; how ids follow ids is `decode`'s."""
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,10 +44,14 @@ class TextGeneration(Task):
 
     def __init__(self, model: Model, defaults: Mapping[str, Any]) -> None:
         super().__init__(model, defaults)
-        self._writer: Writer = model.decoder
+        assert self._writer.columns  # says so where the bundle has no decoder
         self._base, self._prefix = generation_defaults(model.bundle, "text-generation", _OWN, self.defaults)
         self._kind = return_type_of(self.defaults)
         self._vocabulary: Vocabulary | None = None
+
+    @property
+    def _writer(self) -> Writer:
+        return self.model.decoder
 
     def _signature(
         self,
@@ -348,6 +351,8 @@ def _texts(steps: Iterator[Any], pieces: TextPieces, first: Sequence[int]) -> It
 
 
 async def _threaded(pieces: Iterator[str]) -> AsyncIterator[str]:
+    import asyncio  # whoever comes here has it already; the others do without
+
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, thread_name_prefix="edgenlp-stream")
     try:
