@@ -178,9 +178,10 @@ def decoder_shapes(facts: dict) -> dict[str, tuple[int, ...]]:
 def draw_decoder(tensors: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Fill the tensors, seed 0: normal about 1 for norm gains (the vectors that are no biases), about 0 for all else.
 
-    As in `draw`, the deviation grows as the width shrinks. The layers' matrices get twice as much and the tables half:
+    As in `draw`, the deviation grows as the width shrinks. The layers' matrices get 1.4 times as much and the tables half:
     with a head that is the embedding table, what is left of a token's own embedding after the layers votes for the same
-    token again, and greedy decoding would repeat one token whatever an engine gets wrong.
+    token again, and greedy decoding would repeat one token whatever an engine gets wrong. More than that, and thirty
+    layers blow the rounding to 4 bits up until the logits are unrelated (error / spread 0.99 at twice, 0.68 at 1.4).
     """
     random = np.random.default_rng(0)
     width = next(iter(tensors.values()))[1]  # of the embedding table
@@ -188,7 +189,7 @@ def draw_decoder(tensors: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     weights = {}
     for name, shape in tensors.items():
         table = name.endswith(("wte.weight", "wpe.weight", "embed_tokens.weight"))
-        factor = 0.5 if table else 2 if len(shape) == 2 else 1
+        factor = 0.5 if table else 1.4 if len(shape) == 2 else 1
         weights[name] = random.standard_normal(shape, np.float32) * (deviation * np.float32(factor))
         if len(shape) == 1 and name.endswith(".weight"):
             weights[name] += np.float32(1)

@@ -99,10 +99,10 @@ def fewer(result: dict) -> list[str]:
         told = {case: values["tokens"]["median"] for case, values in entry["cases"].items() if "tokens" in values}
         if short := [f"{case} {count:.0f}" for case, count in told.items() if count < asked]:
             found.append(f"{entry['label']} ({', '.join(short)})")
-    budget = result["settings"].get("budget")
-    return [f"* new tokens: {asked}; fewer where they would take more than {budget:g} s: {'; '.join(found)}"] * bool(
-        found
-    )
+    if not found:
+        return []
+    budget = result["settings"]["budget"]
+    return [f"* new tokens: {asked}; fewer where they would take more than {budget:g} s: {'; '.join(found)}"]
 
 
 def facts(result: dict) -> list[str]:

@@ -83,6 +83,7 @@ class Head:
         function: `function_to_apply` of the checkpoint, None where it does not say.
         all_scores: `return_all_scores` of the checkpoint.
         entailment: Column that means entailment (of a natural-language-inference head), None where there is none.
+        precision: Of a language modelling head's weights; None of other heads, which are the bundle's.
     """
 
     kind: str
@@ -91,6 +92,7 @@ class Head:
     function: str | None = None
     entailment: int | None = None
     all_scores: bool = False
+    precision: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One pass of a decoder: ids to logits, with what was read before in the cache. Knows no text, and not how a token is chosen."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from edgenlp.cache import Cache, Layout
 from edgenlp.errors import BundleError, InputError, TooLongError
 from edgenlp.session import Binding, Session
 
-__all__ = ["CachedSequences", "Decoder", "Sequences"]
+__all__ = ["CachedSequences", "Decoder"]
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.integer[Any]]
@@ -18,46 +18,6 @@ Integers = NDArray[np.integer[Any]]
 _PAST, _PRESENT = "past_key_values.", "present."
 _PROMPT = 33  # tokens of a row from which a run is a prompt's; fewer are steps that were guessed ahead
 _INPUTS = {"input_ids", "position_ids", "rows", "seqlens_k", "total_sequence_length"}
-
-
-class Sequences(Protocol):
-    """A batch of sequences under way in a model: what was read, the model remembers."""
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """[rows] tokens that each row has read."""
-
-    @property
-    def capacity(self) -> int:
-        """Most tokens of a row."""
-
-    @property
-    def columns(self) -> int:
-        """Columns of the logits."""
-
-    @property
-    def hidden(self) -> list[Floats]:
-        """Per row the last hidden states [tokens, width] of what was just read, where that was asked for at the start."""
-
-    def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
-        """Append at least one id to every row.
-
-        Args:
-            ids: Per row, of any lengths.
-            every: Whether the logits after each id are wanted.
-
-        Returns:
-            Logits [rows, columns] after the last id of each row, or with `every` per row [ids, columns].
-        """
-
-    def step(self, tokens: Integers) -> Floats:
-        """Append one id to every row: `tokens` [rows] to logits [rows, columns], a buffer that the next step writes over."""
-
-    def select(self, parents: Sequence[int] | Integers) -> None:
-        """Row i goes on as a copy of row parents[i]; rows that nobody names are gone."""
-
-    def rewind(self, lengths: Sequence[int] | Integers) -> None:
-        """Forget all but the first lengths[row] tokens of each row."""
 
 
 class Decoder:
@@ -86,6 +46,8 @@ class Decoder:
         if not past or not isinstance(columns, int) or any(name not in session.outputs for name in presents):
             raise BundleError("the graph is no decoder with a cache; export the bundle again")
         self.columns = columns
+        width = session.outputs["hidden"].shape[-1] if "hidden" in session.outputs else None
+        self.hidden_width = width if isinstance(width, int) else None
         self.layouts = [_layout(session, name) for name in past]
         if [_layout(self.prompt, name) for name in past if name in self.prompt.inputs] != self.layouts:
             raise BundleError(
@@ -105,7 +67,12 @@ class Decoder:
 
         Raises:
             TooLongError: The capacity is beyond the window.
+            BundleError: Hidden states are wanted, and the graph gives none.
         """
+        if hidden and self.hidden_width is None:
+            raise BundleError(
+                "the graph gives no hidden states, which contrastive search compares; export the bundle again"
+            )
         size = self.window if capacity is None else capacity
         if size > self.window:
             raise TooLongError(f"{size} tokens are asked for, the model's window is {self.window}")
@@ -113,7 +80,7 @@ class Decoder:
 
 
 class CachedSequences:
-    """`Sequences` of a decoder-only graph.
+    """A batch of sequences under way in a decoder-only graph (`edgenlp.decode.rows.Sequences`).
 
     Args:
         decoder: The graph.
@@ -125,7 +92,7 @@ class CachedSequences:
         self.cache = cache
         self.hidden: list[Floats] = []
         self._decoder = decoder
-        self._hidden_width = decoder.session.outputs["hidden"].shape[-1] if hidden else None
+        self._hidden_width = decoder.hidden_width if hidden else None
         self._step: _Run | None = None
         self._runs = 0
 
@@ -145,7 +112,20 @@ class CachedSequences:
         return self._decoder.columns
 
     def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
-        """See `Sequences.read`. Empty rows are read side by side, others one by one, all in runs of a bounded number of tokens."""
+        """Append at least one id to every row.
+
+        Empty rows are read side by side, others one by one, all in runs of a bounded number of tokens.
+
+        Args:
+            ids: Per row, of any lengths.
+            every: Whether the logits after each id are wanted.
+
+        Returns:
+            Logits [rows, columns] after the last id of each row, or with `every` per row [ids, columns].
+
+        Raises:
+            TooLongError: A row does not fit the cache.
+        """
         counts = np.array([len(item) for item in ids])
         self._check(counts)
         if len(counts) > 1 and (counts == 1).all() and (self.lengths > 0).all():
@@ -171,7 +151,7 @@ class CachedSequences:
         return np.stack([parts[-1][-1] for parts in found])
 
     def step(self, tokens: Integers) -> Floats:
-        """See `Sequences.step`."""
+        """Append one id to every row: `tokens` [rows] to logits [rows, columns], a buffer that the next step writes over."""
         run = self._step
         lengths = self.cache.lengths
         if run is None or run.batch != len(lengths):
@@ -193,11 +173,11 @@ class CachedSequences:
         return run.logits
 
     def select(self, parents: Sequence[int] | Integers) -> None:
-        """See `Sequences.select`."""
+        """Row i goes on as a copy of row parents[i]; rows that nobody names are gone."""
         self.cache.select(parents)
 
     def rewind(self, lengths: Sequence[int] | Integers) -> None:
-        """See `Sequences.rewind`."""
+        """Forget all but the first lengths[row] tokens of each row."""
         self.cache.rewind(lengths)
 
     def _check(self, counts: NDArray[np.int64]) -> None:
@@ -252,7 +232,7 @@ class _Run:
     """The arrays of runs of one shape over neighbouring rows, bound once."""
 
     def __init__(
-        self, session: Session, cache: Cache, rows: slice, width: int, wanted: int, hidden_width: int | str | None
+        self, session: Session, cache: Cache, rows: slice, width: int, wanted: int, hidden_width: int | None
     ) -> None:
         self.batch = rows.stop - rows.start
         self.ids = np.zeros((self.batch, width), np.int64)
@@ -261,7 +241,7 @@ class _Run:
         self.ends = np.zeros(self.batch, np.int32)
         self.total = np.zeros(1, np.int32)
         self.logits = np.empty((wanted, int(str(session.outputs["logits"].shape[-1]))), np.float32)
-        self.hidden = np.empty((wanted, int(hidden_width)), np.float32) if hidden_width is not None else None
+        self.hidden = np.empty((wanted, hidden_width), np.float32) if hidden_width is not None else None
         self.binding = binding = Binding(session)
         named = {
             "input_ids": self.ids,

@@ -19,13 +19,16 @@ import onnx
 
 from edgenlp.bundle import MANIFEST, Bundle, File, Head, Source, Vocabulary, write_manifest
 from edgenlp.errors import CheckpointError, ExportError, UnsupportedError
+from edgenlp.tokens import Tokens
 
 from . import families, verify
+from .calibrate import Calibration
 from .checkpoint import Checkpoint, open_checkpoint
 from .families import bert, bert_checkpoints, decoder, parts
 from .generation import read_chat_templates, read_generation, read_task_options
 from .graph import Graph, Weights
 from .quantize import SCHEMES, Policy, parse_keep
+from .sample import LINES, read_lines, sample_ids
 from .sentence_transformers import SentenceModel, read_sentence_model
 from .tokenizer import convert_tokenizer
 
@@ -44,6 +47,7 @@ _TASKS = {
     "token-classification": ("token-classification",),
 }
 _CACHES = ("fp32", "int8")
+_CALIBRATION_LENGTH, _CALIBRATION_TOKENS = 256, 16384
 _STEPS = ("reading", "writing", "verifying", "finishing")
 
 
@@ -56,6 +60,8 @@ def export(
     keep: Sequence[str] = (),
     cache: str = "fp32",
     prompt: str | None = None,
+    head: str | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     force: bool = False,
     tolerance: float | None = None,
     progress: Progress | None = None,
@@ -71,6 +77,10 @@ def export(
         cache: Precision of a decoder's keys and values, "fp32" or "int8" (a quarter of the memory).
         prompt: Precision of the linear layers of a second graph that reads a decoder's prompts; the bundle then holds both. "int8"
             reads prompts two to three times as fast as "int4".
+        head: Precision of a decoder's language modelling head, and of the word table where it doubles as the head; None for
+            "int8-block" where `precision` is "int4", else for `precision`.
+        calibration: UTF-8 text that a decoder's 4-bit layers are fitted to, a few hundred lines of what the model will read; None
+            for a page that comes with edgenlp.
         force: Replace a bundle that is there.
         tolerance: Largest relative error of the bundle's answers, `float("inf")` for any; None for the precision's own.
         progress: Called as the export goes on.
@@ -85,10 +95,12 @@ def export(
         raise UnsupportedError(f"no precision {precision!r}; there are {', '.join(SCHEMES)}")
     if cache not in _CACHES:
         raise UnsupportedError(f"no cache precision {cache!r}; there are {', '.join(_CACHES)}")
-    if prompt is not None and prompt not in SCHEMES:
-        raise UnsupportedError(f"no prompt precision {prompt!r}; there are {', '.join(SCHEMES)}")
+    for what, name in (("prompt", prompt), ("head", head)):
+        if name is not None and name not in SCHEMES:
+            raise UnsupportedError(f"no {what} precision {name!r}; there are {', '.join(SCHEMES)}")
     policy = Policy(precision, parse_keep(list(keep)))
-    plan = _Plan(task, policy, cache, None if prompt == precision else prompt, tolerance)
+    lines = LINES if calibration is None else read_lines(Path(calibration))
+    plan = _Plan(task, policy, cache, None if prompt == precision else prompt, head, lines, tolerance)
     target = Path(out)
     _refuse(target, force)
     try:
@@ -123,7 +135,15 @@ class _Plan(NamedTuple):
     policy: Policy
     cache: str
     prompt: str | None
+    head: str | None
+    lines: Sequence[str]
     tolerance: float | None
+
+    @property
+    def head_policy(self) -> Policy:
+        """Which scheme the language modelling head gets."""
+        head = self.head or ("int8-block" if self.policy.precision == "int4" else self.policy.precision)
+        return replace(self.policy, precision=head)
 
 
 def _write(src: Path, folder: Path, plan: _Plan, progress: Progress) -> Bundle:
@@ -134,8 +154,10 @@ def _write(src: Path, folder: Path, plan: _Plan, progress: Progress) -> Bundle:
         config = checkpoint.config
         kind = families.family_of(config)
         head_kind = families.head_of(config, plan.task)
-        if head_kind != "causal-lm" and (plan.prompt or plan.cache != "fp32"):
-            raise UnsupportedError(f"a {kind} encoder has neither a cache nor a prompt; leave out their precision")
+        if head_kind != "causal-lm" and (plan.prompt or plan.head or plan.cache != "fp32"):
+            raise UnsupportedError(
+                f"a {kind} encoder has no cache, prompt or head to write with; leave out their precision"
+            )
         body, head = _read(checkpoint, kind, head_kind)
         tokenizer, vocabulary = convert_tokenizer(_tokenizer_folder(src, root), config)
         if vocabulary.size > (rows := checkpoint.shape(body.words)[0]):
@@ -148,7 +170,12 @@ def _write(src: Path, folder: Path, plan: _Plan, progress: Progress) -> Bundle:
         graphs = _write_graphs(folder, checkpoint, body, head, vocabulary, plan)
         bundle = _describe(src, folder, checkpoint, body, head, vocabulary, sentence, plan.policy)
         if isinstance(body, parts.Decoder):
-            bundle = replace(bundle, cache=plan.cache, prompt=plan.prompt)
+            bundle = replace(
+                bundle,
+                cache=plan.cache,
+                prompt=plan.prompt,
+                head=replace(bundle.head, precision=plan.head_policy.precision),
+            )
             bundle.graphs.update({"prompt": _PROMPT} if plan.prompt else {})
             if plan.cache == "int8":
                 scales = verify.cache_scales(folder, bundle, body)
@@ -182,11 +209,12 @@ def _write_graphs(
     try:
         graphs = {_GRAPH: Graph(weights, plan.policy)}
         if isinstance(body, parts.Decoder):
+            graphs = {_GRAPH: Graph(weights, plan.policy, head=plan.head_policy)}
             if plan.prompt:
                 reading = replace(plan.policy, matrices=plan.prompt)
-                graphs[_PROMPT] = Graph(weights, reading, head=plan.policy)
+                graphs[_PROMPT] = Graph(weights, reading, head=plan.head_policy)
             for graph in graphs.values():
-                decoder.build(graph, checkpoint, body)
+                decoder.build(graph, checkpoint, body, _calibration(folder, checkpoint, body, vocabulary, graph, plan))
         else:
             bert.build(graphs[_GRAPH], checkpoint, body, head, type_ids=vocabulary.type_ids)
     finally:
@@ -195,6 +223,18 @@ def _write_graphs(
     for name, graph in graphs.items():
         graph.save(folder / name)
     return graphs
+
+
+def _calibration(
+    folder: Path, checkpoint: Checkpoint, body: parts.Decoder, vocabulary: Vocabulary, graph: Graph, plan: _Plan
+) -> Calibration | None:
+    """What the graph's 4-bit layers are fitted to; None where it has none."""
+    named = {graph.policy.matrices or graph.policy.precision, *(name for _, name in graph.policy.keep)}
+    if not any(SCHEMES[name].bits == 4 for name in named):
+        return None
+    tokens = Tokens(folder / _TOKENIZER, vocabulary)
+    texts = sample_ids(tokens, plan.lines, min(body.window, _CALIBRATION_LENGTH), most=_CALIBRATION_TOKENS)
+    return Calibration(checkpoint, body, texts)
 
 
 def _read(checkpoint: Checkpoint, kind: str, head: str) -> tuple[parts.Encoder | parts.Decoder, parts.Head]:

@@ -60,13 +60,16 @@ class Graph:
     Args:
         weights: Where large tensors go.
         policy: The scheme of each tensor.
-        head: The scheme of the last linear layer, where it is another's.
+        head: The scheme of the language modelling head and of a table that doubles as it, where it is another's.
     """
 
     def __init__(self, weights: Weights, policy: Policy, *, head: Policy | None = None) -> None:
         self.weights = weights
         self.policy = policy
         self.head_policy = head or policy
+        self.moments: Mapping[
+            str, NDArray[np.float32]
+        ] = {}  # of the inputs of linear layers, by key, where text was read
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -157,7 +160,7 @@ class Graph:
             matrices: Merged into one product; they share the scheme of the first.
             name: Of the node. The constants are named after the tensors, so that a layer used twice is stored once.
             exact: Hold the weights in float32 unless a `--keep` pattern names them.
-            head: Whether it is the last linear layer of the model.
+            head: Whether it is the language modelling head.
         """
         scheme = (self.head_policy if head else self.policy)(matrices[0][0], exact=exact)
         key = matrices[0][0] if len(matrices) == 1 else "+".join(matrix[0] for matrix in matrices)
@@ -170,7 +173,7 @@ class Graph:
             return self._float_linear(x, weights, bias, key, name, scheme)
         if scheme.matrix == "channels":
             return self._channel_linear(x, weights, bias, key, name)
-        return self._block_linear(x, weights, bias, key, name, scheme)
+        return self._block_linear(x, matrices, bias, key, name, scheme)
 
     def _float_linear(
         self, x: str, weights: list[NDArray[Any]], bias: str | None, key: str, name: str, scheme: Scheme
@@ -188,12 +191,16 @@ class Graph:
         return self.contrib("DynamicQuantizeMatMul", inputs if bias else inputs[:3], name)
 
     def _block_linear(
-        self, x: str, weights: list[NDArray[Any]], bias: str | None, key: str, name: str, scheme: Scheme
+        self, x: str, matrices: Sequence[Matrix], bias: str | None, key: str, name: str, scheme: Scheme
     ) -> str:
-        width = weights[0].shape[1]
-        block = block_size(width, scheme.block)
+        width = matrices[0][1].shape[1]
+        calibrated = all(matrix[0] in self.moments for matrix in matrices)
+        block = block_size(width, scheme.calibrated_block if calibrated else scheme.block)
         if f"{key}.blocks" not in self._tensors:
-            parts = [quantize_blocks(weight, scheme.bits, block) for weight in weights]
+            parts = [
+                quantize_blocks(weight, scheme.bits, block, moments=self.moments.get(own))
+                for own, weight, _ in matrices
+            ]
             zeros = [part.zeros for part in parts if part.zeros is not None]
             self._blocks(
                 key,
@@ -204,7 +211,9 @@ class Graph:
                     np.concatenate(zeros) if zeros else None,
                 ),
             )
-        return self._blocks_product(x, key, bias, name, (width, sum(map(len, weights))), scheme.bits, block)
+        return self._blocks_product(
+            x, key, bias, name, (width, sum(len(matrix[1]) for matrix in matrices)), scheme.bits, block
+        )
 
     def _blocks(self, key: str, name: str, blocks: Blocks) -> None:
         """Constants of levels (under `name`), scales and zeros; scales are float16 in the file, and float32 once it is loaded."""
@@ -241,9 +250,9 @@ class Graph:
             self.node("Cast", [name], f"{name}.cast", to=TensorProto.FLOAT)
         return f"{name}.cast"
 
-    def table(self, ids: str, tensor: str, rows: NDArray[Any], name: str) -> str:
-        """Rows of an embedding table [entries, width], looked up by `ids` [...]: [..., width]."""
-        scheme = self.policy(tensor)
+    def table(self, ids: str, tensor: str, rows: NDArray[Any], name: str, *, head: bool = False) -> str:
+        """Rows of an embedding table [entries, width], looked up by `ids` [...]: [..., width]; `head` as in `linear`."""
+        scheme = (self.head_policy if head else self.policy)(tensor)
         if scheme.table != "blocks":
             return str(self.node("Gather", [self._floats(f"{tensor}.table", [rows], 0, scheme), ids], name))
         block = block_size(rows.shape[1], scheme.table_block)
@@ -261,7 +270,7 @@ class Graph:
 
     def tied(self, x: str, tensor: str, rows: NDArray[Any], bias: NDArray[Any] | None, name: str) -> str:
         """X [n, width] times the transposed embedding table, stored once for both uses, plus bias [entries]: [n, entries]."""
-        scheme = self.policy(tensor)
+        scheme = self.head_policy(tensor)
         shift = None if bias is None else self.tensor(f"{name}.bias", bias.astype(np.float32))
         if scheme.table != "blocks":
             inputs = [x, self._floats(f"{tensor}.table", [rows], 0, scheme), *([shift] if shift else [])]

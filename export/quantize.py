@@ -17,6 +17,7 @@ from edgenlp.errors import ExportError, UnsupportedError
 __all__ = ["SCHEMES", "Blocks", "Policy", "Scheme", "block_size", "parse_keep", "quantize_blocks", "quantize_channels"]
 
 Floats = NDArray[np.float32]
+_DAMPING = 0.05  # share of the mean moment that is added to each: what a text does not show is not known to be nothing
 _SMALLEST_HALF = 6.2e-5  # of float16's normal numbers
 _SLICE = 1 << 20  # elements worked on at once
 
@@ -31,6 +32,7 @@ class Scheme:
         table: How embedding tables are held: "float32", "float16" or "blocks".
         bits: Of "blocks", in matrices.
         block: Inputs that share a scale, in matrices.
+        calibrated_block: The same, where the matrix is calibrated on text.
         table_bits: Of "blocks", in tables.
         table_block: Entries of a row that share a scale, in tables.
         tolerance: Largest relative error that an export may have: root mean square of the difference over that of the reference,
@@ -41,17 +43,18 @@ class Scheme:
     table: str
     bits: int
     block: int
+    calibrated_block: int
     table_bits: int
     table_block: int
     tolerance: float
 
 
 SCHEMES: Mapping[str, Scheme] = {
-    "fp32": Scheme("float32", "float32", 32, 0, 32, 0, tolerance=1e-4),
-    "fp16": Scheme("float16", "float16", 16, 0, 16, 0, tolerance=0.01),
-    "int8": Scheme("channels", "blocks", 8, 0, 8, 32, tolerance=0.25),
-    "int8-block": Scheme("blocks", "blocks", 8, 32, 8, 32, tolerance=0.10),
-    "int4": Scheme("blocks", "blocks", 4, 32, 4, 32, tolerance=0.5),
+    "fp32": Scheme("float32", "float32", 32, 0, 0, 32, 0, tolerance=1e-4),
+    "fp16": Scheme("float16", "float16", 16, 0, 0, 16, 0, tolerance=0.01),
+    "int8": Scheme("channels", "blocks", 8, 0, 0, 8, 128, tolerance=0.25),
+    "int8-block": Scheme("blocks", "blocks", 8, 128, 128, 8, 128, tolerance=0.10),
+    "int4": Scheme("blocks", "blocks", 4, 32, 64, 4, 32, tolerance=0.5),
 }
 
 
@@ -80,7 +83,13 @@ class Policy:
         if exact or self.matrices is None:
             return scheme
         other = SCHEMES[self.matrices]
-        return replace(scheme, matrix=other.matrix, bits=other.bits, block=other.block)
+        return replace(
+            scheme,
+            matrix=other.matrix,
+            bits=other.bits,
+            block=other.block,
+            calibrated_block=other.calibrated_block,
+        )
 
     def check_used(self) -> None:
         """Raise `ExportError` where a pattern matched no tensor: it is a misspelling, not a wish."""
@@ -146,29 +155,31 @@ class Blocks(NamedTuple):
     zeros: NDArray[np.uint8] | None
 
 
-def quantize_blocks(weight: Floats, bits: int, block: int) -> Blocks:
+def quantize_blocks(weight: Floats, bits: int, block: int, *, moments: Floats | None = None) -> Blocks:
     """A matrix in blocks: of 8 bits symmetric and rounded to nearest, of 4 bits with a zero of its own, and searched.
 
     Args:
         weight: [out, in]; the last block is filled with zeros.
         bits: 4 or 8.
         block: Inputs per scale.
+        moments: Second moments [in, in] of the layer's inputs, Σ x xᵀ. With them the rounding error of each input is made good by the
+            inputs that are still to be rounded (GPTQ: Frantar et al., 2022); 4 bits only.
     """
+    if moments is not None and bits == 4:
+        return _packed4(*_compensated4(np.asarray(weight, np.float32), moments, block))
     rows, width = weight.shape
     blocks = -(-width // block)
-    packed = np.empty((rows, blocks, block * bits // 8), np.uint8)
-    scales = np.empty((rows, blocks), np.float32)
-    zeros = np.full((rows, blocks + blocks % 2), 8, np.uint8)
+    levels = np.empty((rows, blocks, block), np.uint8)
+    scales, zeros = np.empty((rows, blocks), np.float32), np.empty((rows, blocks), np.uint8)
     for part in _slices(weight):
         values = np.zeros((part.stop - part.start, blocks * block), np.float32)
         values[:, :width] = weight[part]
         shaped = values.reshape(-1, blocks, block)
         if bits == 8:
-            packed[part], scales[part] = _nearest8(shaped)
+            levels[part], scales[part] = _nearest8(shaped)
         else:
-            levels, scales[part], zeros[part, :blocks] = _searched4(shaped)
-            packed[part] = levels[..., 0::2] | levels[..., 1::2] << 4
-    return Blocks(packed, scales, None if bits == 8 else zeros[:, 0::2] | zeros[:, 1::2] << 4)
+            levels[part], scales[part], zeros[part] = _searched4(shaped)
+    return Blocks(levels, scales, None) if bits == 8 else _packed4(levels, scales, zeros)
 
 
 def _nearest8(values: Floats) -> tuple[NDArray[np.uint8], Floats]:
@@ -199,6 +210,48 @@ def _searched4(values: Floats) -> tuple[NDArray[np.uint8], Floats, NDArray[np.ui
         zero = np.where(better, origin, zero)
         levels = np.where(better[..., None], trial.astype(np.uint8), levels)
     return levels, _half(scale), zero.astype(np.uint8)
+
+
+def _compensated4(weight: Floats, moments: Floats, block: int) -> tuple[NDArray[np.uint8], Floats, NDArray[np.uint8]]:
+    """GPTQ: inputs are rounded one after the other, each error spread over the later ones by the inverse of the moments.
+
+    Scales and zeros of a block are searched when its turn comes, on the weights as they then are.
+    """
+    rows, width = weight.shape
+    blocks = -(-width // block)
+    levels = np.zeros((rows, blocks, block), np.uint8)
+    scales, zeros = np.empty((rows, blocks), np.float32), np.empty((rows, blocks), np.uint8)
+    damped = np.asarray(moments, np.float64)
+    damped[np.diag_indices(width)] += max(_DAMPING * float(np.diag(damped).mean()), 1e-8)
+    upper = np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)
+    rest = weight.copy()
+    for number in range(blocks):
+        begin, end = number * block, min(width, (number + 1) * block)
+        part = np.zeros((rows, 1, block), np.float32)
+        part[:, 0, : end - begin] = rest[:, begin:end]
+        _, scale, zero = (found[:, 0] for found in _searched4(part))
+        scales[:, number], zeros[:, number], levels[:, number] = scale, zero, zero[:, None]
+        errors = np.empty((rows, end - begin), np.float32)
+        for column in range(begin, end):
+            level = np.clip(np.rint(rest[:, column] / scale) + zero, 0, 15)
+            levels[:, number, column - begin] = level
+            error = (rest[:, column] - (level - zero) * scale) / upper[column, column]
+            rest[:, column + 1 : end] -= error[:, None] * upper[column, column + 1 : end]
+            errors[:, column - begin] = error
+        rest[:, end:] -= errors @ upper[begin:end, end:]
+    return levels, scales, zeros
+
+
+def _packed4(levels: NDArray[np.uint8], scales: Floats, zeros: NDArray[np.uint8]) -> Blocks:
+    """Levels [out, blocks, block] and zeros [out, blocks], one to a byte, two to a byte."""
+    even = np.full((len(zeros), zeros.shape[1] + zeros.shape[1] % 2), 8, np.uint8)
+    even[:, : zeros.shape[1]] = zeros
+    return Blocks(_pairs(levels), scales, _pairs(even))
+
+
+def _pairs(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    packed: NDArray[np.uint8] = (levels[..., 0::2] | levels[..., 1::2] << 4).astype(np.uint8)
+    return packed
 
 
 def _half(scales: Floats) -> Floats:

@@ -21,11 +21,11 @@ from .families.parts import Encoder as EncoderBody
 from .families.parts import Head
 from .quantize import SCHEMES
 from .reference import Window, forward_decoder, forward_encoder
+from .sample import LINES, sample_ids
 
 __all__ = ["cache_scales", "check", "compare", "measure"]
 
 Floats = NDArray[np.float32]
-_SAMPLE = Path(__file__).with_name("sample.txt")
 _LONGEST = 64  # tokens of one text: enough for every part of the graph to take part
 
 
@@ -39,8 +39,7 @@ def measure(
     tokens = Tokens(folder / bundle.tokenizer.file, bundle.tokenizer)
     if isinstance(body, DecoderBody):
         return _measure_decoder(folder, bundle, checkpoint, body, tokens)
-    lines = _SAMPLE.read_text(encoding="utf-8").splitlines()
-    texts: list[str | tuple[str, str]] = [*lines, (lines[0], lines[1]), (lines[2], lines[3])]
+    texts: list[str | tuple[str, str]] = [*LINES, (LINES[0], LINES[1]), (LINES[2], LINES[3])]
     longest = min(bundle.window, _LONGEST)
     encoded = [windows[0] for windows in tokens.encode(texts, max_length=longest, truncation="longest_first")]
     windows = [
@@ -63,10 +62,8 @@ def measure(
 def _measure_decoder(
     folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: DecoderBody, tokens: Tokens
 ) -> dict[str, float]:
-    lines = _SAMPLE.read_text(encoding="utf-8").splitlines()
     longest = min(bundle.window, _LONGEST)
-    encoded = tokens.encode(lines, max_length=longest, truncation="longest_first")
-    texts = [list(windows[0].ids) for windows in encoded if windows[0].ids]
+    texts = sample_ids(tokens, LINES, longest)
     expected = forward_decoder(checkpoint, body, texts)
     checkpoint.release()
     found = {}
@@ -93,14 +90,11 @@ def cache_scales(folder: Path, bundle: Bundle, body: DecoderBody) -> dict[str, F
     therefore share the larger scale.
     """
     tokens = Tokens(folder / bundle.tokenizer.file, bundle.tokenizer)
-    lines = _SAMPLE.read_text(encoding="utf-8").splitlines()
     decoder = Decoder(Session(folder / bundle.graphs["decoder"]), window=bundle.window, tokens=256)
     largest: dict[str, Floats] = {}
-    for windows in tokens.encode(lines, max_length=min(bundle.window, _LONGEST), truncation="longest_first"):
-        if not windows[0].ids:
-            continue
-        sequences = decoder.start(1, len(windows[0].ids))
-        sequences.read([windows[0].ids])
+    for ids in sample_ids(tokens, LINES, min(bundle.window, _LONGEST)):
+        sequences = decoder.start(1, len(ids))
+        sequences.read([ids])
         for name, held in sequences.cache.state().items():
             found = np.abs(held).max(axis=1)
             largest[name] = np.maximum(found, largest.get(name, found))

@@ -19,6 +19,9 @@ PACKAGES = ("edgenlp", "onnxruntime", "numpy")
 SOURCES = ("edgenlp", "edgenlp_export")
 OPTIONS = {
     "precision": ("int8", "fp32", "int8-block", "int4"),
+    "prompt": ("none", "int8"),
+    "cache": ("fp32", "int8"),
+    "head": ("default", "int4", "int8-block"),
     "preset": ("throughput", "latency", "balanced", "battery"),
 }
 NOTE = (
@@ -55,7 +58,21 @@ def load_encoder(prepared: Path, threads: int, options: dict[str, str]) -> Calla
     return call
 
 
-prepare_decoder = prepare_encoder
+def prepare_decoder(checkpoint: Path, out: Path, options: dict[str, str]) -> None:
+    """Export the checkpoint as a bundle; how far rounding random weights may lead is for the workload's check to say."""
+    import edgenlp_export
+
+    asked = {"prompt": options["prompt"], "head": options["head"]}
+    own = {name: value for name, value in asked.items() if value not in ("none", "default")}
+    edgenlp_export.export(
+        checkpoint,
+        out,
+        precision=options["precision"],
+        cache=options["cache"],
+        force=True,
+        tolerance=float("inf"),
+        **own,
+    )
 
 
 def facts_decoder(prepared: Path, config: dict, options: dict[str, str]) -> dict[str, float]:
@@ -65,7 +82,10 @@ def facts_decoder(prepared: Path, config: dict, options: dict[str, str]) -> dict
     manifest = json.loads((prepared / "edgenlp.json").read_text(encoding="utf-8"))
     graphs = manifest["graphs"]
     steps = graphs.get("step") or graphs.get("decoder") or next(iter(graphs.values()))
-    return {"read_mb": limits.graph_reads(prepared / steps) / 1e6, "cache_bits": 32}
+    return {
+        "read_mb": limits.graph_reads(prepared / steps) / 1e6,
+        "cache_bits": int(options["cache"].removeprefix("fp").removeprefix("int")),
+    }
 
 
 def load_decoder(prepared: Path, threads: int, options: dict[str, str]) -> Writer:

@@ -127,8 +127,11 @@ def check(reference: dict[str, np.ndarray], answers: dict[str, np.ndarray]) -> d
 
 
 def wrong(checks: dict[str, float | None]) -> bool:
-    """Return whether the logits are off by about as much as they vary: no rounding in use does that."""
-    return checks["error"] > 0.7 if checks["error"] is not None else not checks["same"]
+    """Return whether the logits might as well be another model's: unrelated ones have an error / spread of 1.4.
+
+    Random weights damp nothing, so rounding to 4 bits alone comes to 0.7 after thirty layers; trained ones are kinder.
+    """
+    return checks["error"] > 1.2 if checks["error"] is not None else not checks["same"]
 
 
 def time_cases(

@@ -103,6 +103,8 @@ def _export(args: argparse.Namespace) -> None:
             keep=tuple(args.keep),
             cache=args.cache,
             prompt=args.prompt,
+            head=args.head,
+            calibration=args.calibration,
             force=args.force,
             progress=progress,
             **options,

@@ -131,6 +131,8 @@ def _count(number: int) -> str:
 
 def _precision(bundle: Bundle) -> str:
     kept = ", ".join(f"{pattern} at {precision}" for pattern, precision in bundle.kept)
+    head = bundle.head.precision
+    kept += f"{', ' if kept else ''}head at {head}" if head and head != bundle.precision else ""
     prompt = f", prompts read at {bundle.prompt}" if bundle.prompt else ""
     return bundle.precision + (f" ({kept})" if kept else "") + prompt
 

@@ -150,6 +150,19 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         metavar="PRECISION",
         help="to write text: a second graph that reads prompts; int8 beside int4 reads them faster, for a larger bundle",
     )
+    parser.add_argument(
+        "--head-precision",
+        dest="head",
+        metavar="PRECISION",
+        help="to write text: of the head and the word table tied to it (default: int8-block with int4, else --precision)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        dest="calibration",
+        type=Path,
+        metavar="FILE",
+        help="to write text: what int4 is fitted to, some hundred lines of the kind that the model will read",
+    )
     parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
     parser.add_argument(
         "--tolerance", type=float, metavar="X", help="largest error allowed (default: the precision's own)"

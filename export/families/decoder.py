@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from ..calibrate import Calibration
 from ..checkpoint import Checkpoint
 from ..graph import Graph
 from . import alibi
@@ -24,8 +25,8 @@ from .rotary import tables
 __all__ = ["build", "quantize_cache"]
 
 
-def build(graph: Graph, checkpoint: Checkpoint, body: Decoder) -> None:
-    """Write the whole graph."""
+def build(graph: Graph, checkpoint: Checkpoint, body: Decoder, calibration: Calibration | None = None) -> None:
+    """Write the whole graph, its 4-bit layers with the help of what `calibration` saw."""
     writer = _Writer(graph, checkpoint, body)
     graph.input("input_ids", ("batch", "sequence"))
     graph.input("rows", ("rows",))
@@ -35,8 +36,10 @@ def build(graph: Graph, checkpoint: Checkpoint, body: Decoder) -> None:
         graph.input("position_ids", ("batch", "sequence"))
     x = writer.embeddings()
     for number, block in enumerate(body.blocks):
+        graph.moments = calibration.block(block) if calibration else {}
         x = writer.block(x, block, number, last=number == len(body.blocks) - 1)
         checkpoint.release()
+    graph.moments = {}
     writer.head(x)
 
 
@@ -74,7 +77,7 @@ class _Writer(Layers):
 
     def embeddings(self) -> str:
         graph, body, tensor = self.graph, self.body, self.checkpoint.tensor
-        x = graph.table("input_ids", body.words, tensor(body.words), "/embeddings/words")
+        x = graph.table("input_ids", body.words, tensor(body.words), "/embeddings/words", head=body.head is None)
         if body.scale != 1:
             x = self.times(x, body.scale, "/embeddings/scaled")
         if body.project_in:

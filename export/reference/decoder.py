@@ -3,7 +3,7 @@
 It shares the names of the checkpoint's tensors and the tables of positions with the graph writer, nothing else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from ..families.parts import Block, Decoder, Dense, FeedForward, Norm, SelfAtten
 from ..families.rotary import tables
 from .activations import activate
 
-__all__ = ["forward_decoder"]
+__all__ = ["DecoderForward", "forward_decoder"]
 
 Floats = NDArray[np.float32]
 _COLUMNS = 16384  # of logits at a time: a word table of 256,000 rows in float16 would otherwise be copied whole
@@ -32,7 +32,7 @@ def forward_decoder(checkpoint: Checkpoint, body: Decoder, texts: Sequence[Seque
     Returns:
         Per text its logits [tokens, columns].
     """
-    model = _Model(checkpoint, body, [len(text) for text in texts])
+    model = DecoderForward(checkpoint, body, [len(text) for text in texts])
     x = model.embed(np.concatenate([np.asarray(text, np.int64) for text in texts]))
     for block in body.blocks:
         x = model.block(x, block)
@@ -40,10 +40,25 @@ def forward_decoder(checkpoint: Checkpoint, body: Decoder, texts: Sequence[Seque
     return model.split(model.logits(x))
 
 
-class _Model:
-    """The parts of the forward pass, on tokens of all texts side by side [tokens, width]."""
+class DecoderForward:
+    """The parts of the forward pass, on tokens of all texts side by side [tokens, width].
 
-    def __init__(self, checkpoint: Checkpoint, body: Decoder, lengths: Sequence[int]) -> None:
+    Args:
+        checkpoint: Where the weights are.
+        body: What the decoder consists of.
+        lengths: Tokens of each text.
+        watch: Called with the key (`families.matrices.matrix`) and the input of each linear layer.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        body: Decoder,
+        lengths: Sequence[int],
+        *,
+        watch: Callable[[str, Floats], None] | None = None,
+    ) -> None:
+        self._watch = watch
         self._checkpoint = checkpoint
         self._body = body
         self._cuts = np.cumsum(lengths)[:-1]
@@ -55,9 +70,11 @@ class _Model:
         return np.split(x, self._cuts)
 
     def tensor(self, name: str) -> Floats:
+        """A tensor in float32."""
         return np.asarray(self._checkpoint.tensor(name), np.float32)
 
     def embed(self, ids: NDArray[np.int64]) -> Floats:
+        """What the first block reads."""
         body = self._body
         x = np.asarray(self._checkpoint.tensor(body.words)[ids], np.float32) * np.float32(body.scale)
         if body.project_in:
@@ -68,6 +85,7 @@ class _Model:
         return self.norm(x, body.embedding_norm)
 
     def block(self, x: Floats, block: Block) -> Floats:
+        """One block."""
         residual = np.float32(block.residual)
         mixed = self.norm(self.attention(self.norm(x, block.attention_norm), block.attention), block.attention_out_norm)
         if block.parallel:
@@ -78,6 +96,7 @@ class _Model:
         return self.norm(x + residual * self.norm(fed, block.feed_forward_out_norm), block.feed_forward_sum_norm)
 
     def attention(self, x: Floats, part: SelfAttention) -> Floats:
+        """Causal self-attention and its output projection."""
         q, k, v = (self.dense(x, dense) for dense in (part.query, part.key, part.value))
         if part.norm_all:
             q, k = self.norm(q, part.query_norm), self.norm(k, part.key_norm)
@@ -93,12 +112,14 @@ class _Model:
         return self.dense(np.concatenate(mixed), part.output)
 
     def feed_forward(self, x: Floats, part: FeedForward) -> Floats:
+        """The feed-forward layer."""
         up = self.dense(x, part.up)
         if part.gate:
             return self.dense(activate(self.dense(x, part.gate), part.activation) * up, part.down)
         return self.dense(activate(up, part.activation), part.down)
 
     def logits(self, x: Floats) -> Floats:
+        """The final norm and the head."""
         body = self._body
         x = self.norm(x, body.norm)
         if body.project_out:
@@ -117,7 +138,10 @@ class _Model:
         return logits
 
     def dense(self, x: Floats, part: Dense) -> Floats:
-        _, weight, bias = matrix(self._checkpoint, part)
+        """A linear layer."""
+        key, weight, bias = matrix(self._checkpoint, part)
+        if self._watch:
+            self._watch(key, x)
         y: Floats = x @ np.asarray(weight, np.float32).T
         return y if bias is None else y + np.asarray(bias, np.float32)
 
