@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from edgenlp.bundle import Bundle, open_bundle
 from edgenlp.decoder import Decoder
@@ -28,7 +29,7 @@ class Model:
 
     bundle: Bundle
     tokens: Tokens
-    passes: Mapping[str, Encoder | Decoder]
+    passes: Mapping[str, Any]
     threads: int
 
     @property
@@ -38,8 +39,8 @@ class Model:
         Raises:
             BundleError: The bundle has no encoder.
         """
-        found = self.passes.get("encoder")
-        if not isinstance(found, Encoder):
+        found: Encoder | None = self.passes.get("encoder")
+        if found is None:
             raise BundleError(f"{self.bundle.folder} holds no encoder; it serves {', '.join(self.bundle.tasks)}")
         return found
 
@@ -50,8 +51,8 @@ class Model:
         Raises:
             BundleError: The bundle has no decoder.
         """
-        found = self.passes.get("decoder")
-        if not isinstance(found, Decoder):
+        found: Decoder | None = self.passes.get("decoder")
+        if found is None:
             raise BundleError(f"{self.bundle.folder} holds no decoder; it serves {', '.join(self.bundle.tasks)}")
         return found
 

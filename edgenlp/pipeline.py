@@ -45,7 +45,8 @@ def pipeline(
         model: Folder of a bundle, name of an installed one, or the `.model` of another pipeline, which is then shared; None for the
             task's default.
         threads: Threads per call; None for all that the container and the affinity mask grant.
-        preset: "balanced"; "latency" and "throughput" let idle threads spin; "battery" uses one thread.
+        preset: "balanced", whose threads spin while a graph runs; "latency" and "throughput", whose threads spin on for a
+            while; or "battery", one thread.
         verify: Compare the bundle's files with their recorded hashes.
         **options: Defaults of the task's own options, as in transformers. An unknown one is an error.
 

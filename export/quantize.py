@@ -223,7 +223,8 @@ def _compensated4(weight: Floats, moments: Floats, block: int) -> tuple[NDArray[
     scales, zeros = np.empty((rows, blocks), np.float32), np.empty((rows, blocks), np.uint8)
     damped = np.asarray(moments, np.float64)
     damped[np.diag_indices(width)] += max(_DAMPING * float(np.diag(damped).mean()), 1e-8)
-    upper = np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)
+    # moments = R Rᵀ with R upper triangular, by Cholesky from the last row up; the Cholesky factor of their inverse is then R⁻¹
+    upper = _triangle_inverse(np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]).astype(np.float32)
     rest = weight.copy()
     for number in range(blocks):
         begin, end = number * block, min(width, (number + 1) * block)
@@ -240,6 +241,19 @@ def _compensated4(weight: Floats, moments: Floats, block: int) -> tuple[NDArray[
             errors[:, column - begin] = error
         rest[:, end:] -= errors @ upper[begin:end, end:]
     return levels, scales, zeros
+
+
+def _triangle_inverse(upper: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of an upper triangular matrix, by halves: numpy has none that knows of the zeros."""
+    size = len(upper)
+    if size <= 128:
+        return np.asarray(np.linalg.inv(upper))
+    half = size // 2
+    result = np.zeros_like(upper)
+    result[:half, :half] = _triangle_inverse(upper[:half, :half])
+    result[half:, half:] = _triangle_inverse(upper[half:, half:])
+    result[:half, half:] = -result[:half, :half] @ upper[:half, half:] @ result[half:, half:]
+    return result
 
 
 def _packed4(levels: NDArray[np.uint8], scales: Floats, zeros: NDArray[np.uint8]) -> Blocks:

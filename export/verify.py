@@ -26,6 +26,7 @@ from .sample import LINES, sample_ids
 __all__ = ["cache_scales", "check", "compare", "measure"]
 
 Floats = NDArray[np.float32]
+_LOGITS = 1 << 24  # of a decoder compared at a time, at most: a quarter of a million words take less text
 _LONGEST = 64  # tokens of one text: enough for every part of the graph to take part
 
 
@@ -63,7 +64,8 @@ def _measure_decoder(
     folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: DecoderBody, tokens: Tokens
 ) -> dict[str, float]:
     longest = min(bundle.window, _LONGEST)
-    texts = sample_ids(tokens, LINES, longest)
+    columns = checkpoint.shape(body.head.weight if body.head else body.words)[0]
+    texts = sample_ids(tokens, LINES, longest, most=max(2 * longest, _LOGITS // columns))
     expected = forward_decoder(checkpoint, body, texts)
     checkpoint.release()
     found = {}

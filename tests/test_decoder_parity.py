@@ -9,7 +9,8 @@ from decoder_goldens import MODELS, NEW, case_of, kept, load_decoders, prompts_o
 from edgenlp_export import SCHEMES
 from numpy.typing import NDArray
 
-from edgenlp.decoder import Decoder, Sequences
+from edgenlp.decode.rows import Sequences
+from edgenlp.decoder import Decoder
 
 Floats = NDArray[np.float32]
 

@@ -80,7 +80,7 @@ def make(folder: Path, answer: Callable[..., Any], *, mask: bool = True, **facts
         **facts,
     )
     encoder: Any = Formula(answer)
-    return Model(bundle, Tokens(folder / "tokenizer.json", vocabulary), encoder, 1)
+    return Model(bundle, Tokens(folder / "tokenizer.json", vocabulary), {"encoder": encoder}, 1)
 
 
 def seen(task: Task) -> list[list[list[int]]]:
