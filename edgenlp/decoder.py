@@ -16,7 +16,9 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.integer[Any]]
 
 _PAST, _PRESENT = "past_key_values.", "present."
-_PROMPT = 33  # tokens of a row from which a run is a prompt's; fewer are steps that were guessed ahead
+# Tokens of a row from which the graph for prompts reads them: of an empty row, and of one that goes on, where a few tokens may be
+# steps that were guessed ahead, which must come out as steps do.
+_PROMPT, _MORE = 4, 33
 _INPUTS = {"input_ids", "position_ids", "rows", "seqlens_k", "total_sequence_length"}
 
 
@@ -214,7 +216,8 @@ class CachedSequences:
         """Append `parts` to `rows`; logits and hidden states of the tokens `wanted` of each."""
         counts = np.array([len(part) for part in parts])
         width = int(counts.max())
-        session = self._decoder.prompt if width >= _PROMPT else self._decoder.session
+        begins = not self.cache.lengths[rows].any()
+        session = self._decoder.prompt if width >= (_PROMPT if begins else _MORE) else self._decoder.session
         run = _Run(session, self.cache, rows, width, sum(map(len, wanted)), self._hidden_width)
         lengths = self.cache.lengths[rows]
         for place, part in enumerate(parts):

@@ -5,31 +5,27 @@ killed leaves nothing that looks like a bundle.
 """
 
 import hashlib
-import math
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import onnx
-
-from edgenlp.bundle import MANIFEST, Bundle, File, Head, Source, Vocabulary, write_manifest
+from edgenlp.bundle import MANIFEST, Bundle, File, Vocabulary, write_manifest
 from edgenlp.errors import CheckpointError, ExportError, UnsupportedError
 from edgenlp.tokens import Tokens
 
 from . import families, verify
 from .calibrate import Calibration
 from .checkpoint import Checkpoint, open_checkpoint
+from .describe import describe, tokenizer_folder
 from .families import bert, bert_checkpoints, decoder, parts
-from .generation import read_chat_templates, read_generation, read_task_options
 from .graph import Graph, Weights
 from .quantize import SCHEMES, Policy, parse_keep
 from .sample import LINES, read_lines, sample_ids
-from .sentence_transformers import SentenceModel, read_sentence_model
+from .sentence_transformers import read_sentence_model
 from .tokenizer import convert_tokenizer
 
 __all__ = ["Progress", "export", "list_tensors"]
@@ -38,14 +34,6 @@ __all__ = ["Progress", "export", "list_tensors"]
 Progress = Callable[[str, int, int], None]
 
 _GRAPH, _PROMPT, _WEIGHTS, _TOKENIZER = "model.onnx", "prompt.onnx", "model.weights", "tokenizer.json"
-_TASKS = {
-    "causal-lm": ("text-generation",),
-    "hidden-states": ("feature-extraction", "sentence-similarity"),
-    "masked-lm": ("fill-mask",),
-    "question-answering": ("question-answering",),
-    "sequence-classification": ("text-classification", "zero-shot-classification"),
-    "token-classification": ("token-classification",),
-}
 _CACHES = ("fp32", "int8")
 _CALIBRATION_LENGTH, _CALIBRATION_TOKENS = 256, 16384
 _STEPS = ("reading", "writing", "verifying", "finishing")
@@ -159,7 +147,7 @@ def _write(src: Path, folder: Path, plan: _Plan, progress: Progress) -> Bundle:
                 f"a {kind} encoder has no cache, prompt or head to write with; leave out their precision"
             )
         body, head = _read(checkpoint, kind, head_kind)
-        tokenizer, vocabulary = convert_tokenizer(_tokenizer_folder(src, root), config)
+        tokenizer, vocabulary = convert_tokenizer(tokenizer_folder(src, root), config)
         if vocabulary.size > (rows := checkpoint.shape(body.words)[0]):
             raise CheckpointError(
                 f"{src}: the tokenizer has {vocabulary.size} ids, the model's word table {rows} rows; they do not belong together"
@@ -168,7 +156,10 @@ def _write(src: Path, folder: Path, plan: _Plan, progress: Progress) -> Bundle:
 
         progress(_STEPS[1], 1, len(_STEPS))
         graphs = _write_graphs(folder, checkpoint, body, head, vocabulary, plan)
-        bundle = _describe(src, folder, checkpoint, body, head, vocabulary, sentence, plan.policy)
+        names = {"decoder" if isinstance(body, parts.Decoder) else "encoder": _GRAPH}
+        if plan.prompt:
+            names["prompt"] = _PROMPT
+        bundle = describe(src, folder, checkpoint, body, head, vocabulary, sentence, plan.policy, names)
         if isinstance(body, parts.Decoder):
             bundle = replace(
                 bundle,
@@ -176,7 +167,6 @@ def _write(src: Path, folder: Path, plan: _Plan, progress: Progress) -> Bundle:
                 prompt=plan.prompt,
                 head=replace(bundle.head, precision=plan.head_policy.precision),
             )
-            bundle.graphs.update({"prompt": _PROMPT} if plan.prompt else {})
             if plan.cache == "int8":
                 scales = verify.cache_scales(folder, bundle, body)
                 for name, graph in graphs.items():
@@ -243,109 +233,6 @@ def _read(checkpoint: Checkpoint, kind: str, head: str) -> tuple[parts.Encoder |
     return bert_checkpoints.read_encoder(checkpoint, kind), bert_checkpoints.read_head(checkpoint, kind, head)
 
 
-def _describe(
-    src: Path,
-    folder: Path,
-    checkpoint: Checkpoint,
-    body: parts.Encoder | parts.Decoder,
-    head: parts.Head,
-    vocabulary: Vocabulary,
-    sentence: SentenceModel | None,
-    policy: Policy,
-) -> Bundle:
-    """All of `edgenlp.json` but the files and the figures, which are not known yet."""
-    config = checkpoint.config
-    facts = _head_facts(config, checkpoint, head)
-    tasks = _TASKS[head.kind]
-    if facts.kind == "sequence-classification" and len(facts.labels) < 2:
-        tasks = tasks[:1]  # one column cannot tell entailment from contradiction
-    named = config.get("architectures")
-    writes = head.kind == "causal-lm"
-    return Bundle(
-        folder=folder,
-        name=_name(src),
-        tasks=tasks,
-        precision=policy.precision,
-        kept=policy.keep,
-        graphs={"decoder" if writes else "encoder": _GRAPH},
-        window=body.window,
-        tokenizer=vocabulary,
-        head=facts,
-        pooling=sentence.pooling if sentence and head.kind == "hidden-states" else None,
-        similarity=sentence.similarity if sentence else None,
-        generation=read_generation(checkpoint.folder, config) if writes else {},
-        task_options=read_task_options(config) if writes else {},
-        chat=read_chat_templates(_tokenizer_folder(src, checkpoint.folder)) if writes else {},
-        files={},
-        source=Source(
-            name=str(config.get("_name_or_path") or _name(src)),
-            architecture=str(named[0]) if isinstance(named, list) and named else str(config.get("model_type")),
-            parameters=_parameters(checkpoint),
-            licence=_licence(src),
-            tools={"edgenlp": _version(), "onnx": onnx.__version__},
-        ),
-    )
-
-
-def _head_facts(config: dict[str, Any], checkpoint: Checkpoint, head: parts.Head) -> Head:
-    """Labels and what the head was trained for, from the config; the number of labels is the weights'."""
-    if head.kind not in ("sequence-classification", "token-classification"):
-        return Head(head.kind)
-    last = head.steps[-1]
-    assert isinstance(last, parts.Dense)
-    count = checkpoint.shape(last.weight)[0]
-    named = config.get("id2label")
-    names = {int(key): str(label) for key, label in named.items()} if isinstance(named, dict) else {}
-    labels = tuple(names.get(index, f"LABEL_{index}") for index in range(count))
-    ids = config.get("label2id")
-    numbered = ids.items() if isinstance(ids, dict) else zip(labels, range(count), strict=True)
-    entails = (int(index) for label, index in numbered if str(label).lower().startswith("entail"))
-    problem = config.get("problem_type")
-    function = config.get("function_to_apply")
-    return Head(
-        kind=head.kind,
-        labels=labels,
-        problem=str(problem) if problem else None,
-        function=str(function) if function else None,
-        entailment=next(entails, None),
-        all_scores=config.get("return_all_scores") is True,
-    )
-
-
-def _name(src: Path) -> str:
-    """The folder's own name, as the user sees it: links are not followed."""
-    return src.absolute().name or src.resolve().name
-
-
-def _parameters(checkpoint: Checkpoint) -> int:
-    """Numbers in the checkpoint, index buffers not counted."""
-    return sum(math.prod(checkpoint.shape(name)) for name in checkpoint.names() if "float" in checkpoint.dtype(name))
-
-
-def _tokenizer_folder(src: Path, transformer: Path) -> Path:
-    """sentence-transformers keeps the tokenizer with the transformer; old folders keep it above."""
-    names = (
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "vocab.txt",
-        "vocab.json",
-        "sentencepiece.bpe.model",
-        "spiece.model",
-    )
-    return transformer if any((transformer / name).is_file() for name in names) else src
-
-
-def _licence(src: Path) -> str | None:
-    """The licence that the model card's front matter states."""
-    card = src / "README.md"
-    if not card.is_file():
-        return None
-    with card.open(encoding="utf-8", errors="replace") as stream:
-        front = re.match(r"---\n(.*?)\n---", stream.read(1 << 16), re.DOTALL)
-    found = re.search(r"^license:\s*['\"]?([\w.+-]+)", front[1], re.MULTILINE) if front else None
-    return found[1] if found else None
-
-
 def _files(folder: Path) -> dict[str, File]:
     files = {}
     for path in sorted(folder.iterdir()):
@@ -384,9 +271,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _version() -> str:
-    import edgenlp
-
-    return edgenlp.__version__

@@ -61,7 +61,7 @@ def test_only_a_bundle_is_replaced_and_only_by_force(checkpoint: Path, tmp_path:
     assert entries(tmp_path) == ["bundle", "mine"]
 
 
-@pytest.mark.parametrize("failing", ["_describe", "_files"])
+@pytest.mark.parametrize("failing", ["describe", "_files"])
 def test_a_failed_export_leaves_nothing(
     failing: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,3 +67,22 @@ def test_the_first_pattern_that_matches_counts() -> None:
     assert policy("a.layer.1.b").bits == 4
     assert policy("a.head").matrix == "channels"
     assert policy("a.head", exact=True).matrix == "float32"
+
+
+def test_fitting_to_inputs_makes_their_products_nearer() -> None:
+    random = np.random.RandomState(1)
+    inputs = random.standard_normal((400, 12)) @ random.standard_normal((12, 96)) + 0.1 * random.standard_normal(
+        (400, 96)
+    )
+    inputs = inputs.astype(np.float32)
+    error = {}
+    for name, moments in (("plain", None), ("fitted", inputs.T @ inputs)):
+        found = restored(quantize_blocks(WEIGHT, 4, 32, moments=moments), 4)
+        error[name] = float(np.abs(inputs @ (found - WEIGHT).T).mean())
+    assert error["fitted"] < 0.6 * error["plain"]
+
+
+def test_fitting_survives_inputs_that_never_vary() -> None:
+    for moments in (np.zeros((96, 96), np.float32), np.ones((96, 96), np.float32)):
+        found = restored(quantize_blocks(WEIGHT, 4, 32, moments=moments), 4)
+        assert np.sqrt(((found - WEIGHT) ** 2).mean()) < 0.2
