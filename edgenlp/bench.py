@@ -29,6 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 _LEAST_RUNS = 5  # of a row, however slow
 _WARM_RUNS = 2
+_STEPS = 32  # tokens written after each prompt
 _COLD_STARTS = 3
 # Common words of several lengths, so that texts are tokenized much as real ones are.
 _PROSE = (
@@ -62,6 +63,8 @@ class Row:
         p99: Ninety-nine of a hundred; below a hundred runs little more than the slowest.
         texts_per_second: `batch` over the mean time.
         tokens_per_second: The same in tokens.
+        written_per_second: Of a bundle that writes, tokens that all texts together gain in a second of steps after the prompt; None of
+            others. A call is then the prompt, up to the logits of the first new token.
     """
 
     batch: int
@@ -72,6 +75,7 @@ class Row:
     p99: float
     texts_per_second: float
     tokens_per_second: float
+    written_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -193,23 +197,42 @@ def peak_memory() -> int | None:
 def _row(model: Model, batch: int, length: int, seconds: float) -> Row:
     """Time calls of one shape for `seconds`, at least `_LEAST_RUNS` of them."""
     texts = [_text(model, length, turn) for turn in range(batch)]
-
-    def call() -> int:
-        groups = model.tokens.encode(texts, max_length=length, truncation="longest_first")
-        windows = [window for group in groups for window in group]
-        model.encoder(windows, rows=[[0]] * len(windows))  # one row of a masked LM's text, as one mask would ask for
-        return sum(map(len, windows))
-
-    tokens = [call() for _ in range(_WARM_RUNS)][-1]
+    call = _writing if "decoder" in model.passes else _reading
+    for _ in range(_WARM_RUNS):
+        call(model, texts, length)
     times: list[float] = []
+    written, steps, tokens = 0, 0.0, 0
     end = time.perf_counter() + seconds
     while len(times) < _LEAST_RUNS or time.perf_counter() < end:
         start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
+        tokens, count, spent = call(model, texts, length)
+        times.append(time.perf_counter() - start - spent)
+        written, steps = written + count, steps + spent
     p50, p90, p99 = np.percentile(times, (50, 90, 99)).tolist()
     mean = statistics.fmean(times)
-    return Row(batch, length, len(times), p50, p90, p99, texts_per_second=batch / mean, tokens_per_second=tokens / mean)
+    rate = written / steps if written else None
+    return Row(batch, length, len(times), p50, p90, p99, batch / mean, tokens / mean, rate)
+
+
+def _reading(model: Model, texts: Sequence[str], length: int) -> tuple[int, int, float]:
+    """Texts through an encoder: tokens read; nothing is written."""
+    groups = model.tokens.encode(texts, max_length=length, truncation="longest_first")
+    windows = [window for group in groups for window in group]
+    model.encoder(windows, rows=[[0]] * len(windows))  # one row of a masked LM's text, as one mask would ask for
+    return sum(map(len, windows)), 0, 0.0
+
+
+def _writing(model: Model, texts: Sequence[str], length: int) -> tuple[int, int, float]:
+    """Prompts through a decoder, and up to `_STEPS` greedy steps: tokens read, tokens written and the seconds that those took."""
+    groups = model.tokens.encode(texts, max_length=length, truncation="longest_first")
+    prompts = [list(group[0].ids) for group in groups]
+    count = min(_STEPS, model.bundle.window - length)
+    sequences = model.decoder.start(len(prompts), length + count)
+    chosen = sequences.read(prompts).argmax(axis=1)
+    start = time.perf_counter()
+    for _ in range(count):
+        chosen = sequences.step(chosen).argmax(axis=1)
+    return sum(map(len, prompts)), count * len(prompts), time.perf_counter() - start
 
 
 def _text(model: Model, length: int, turn: int) -> str:

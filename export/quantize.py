@@ -53,7 +53,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "fp32": Scheme("float32", "float32", 32, 0, 0, 32, 0, tolerance=1e-4),
     "fp16": Scheme("float16", "float16", 16, 0, 0, 16, 0, tolerance=0.01),
     "int8": Scheme("channels", "blocks", 8, 0, 0, 8, 128, tolerance=0.25),
-    "int8-block": Scheme("blocks", "blocks", 8, 128, 128, 8, 128, tolerance=0.10),
+    "int8-block": Scheme("blocks", "blocks", 8, 64, 64, 8, 64, tolerance=0.10),
     "int4": Scheme("blocks", "blocks", 4, 32, 128, 4, 32, tolerance=0.5),
 }
 

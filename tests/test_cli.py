@@ -12,6 +12,7 @@ import edgenlp_export
 import numpy as np
 import pytest
 from checkpoints import ENTITIES, NLI, write_checkpoint
+from decoder_goldens import case_of
 
 import edgenlp
 from edgenlp import bench
@@ -491,6 +492,17 @@ def test_bench_ends_with_one_line_of_json(bundles, capsys):
     )
     assert report["cold"] > report["load"] > 0
     assert "cold start" in out
+
+
+def test_bench_of_a_bundle_that_writes_counts_what_is_written(open_decoder_of, capsys):
+    folder = open_decoder_of(case_of("gpt2")).bundle.folder
+    arguments = ["--seconds", "0.01", "--batch", "1,2", "--length", "8", "--threads", "1", "--json"]
+    assert main(["bench", str(folder), *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "written/s" in out
+    rows = json.loads(out.splitlines()[-1])["rows"]
+    assert [(row["batch"], row["length"]) for row in rows] == [(1, 8), (2, 8)]
+    assert all(row["written_per_second"] > 0 for row in rows)
 
 
 def test_bench_errors(bundles, capsys):

@@ -165,3 +165,19 @@ def test_calibration_is_repeatable_and_matters(llama: Path, tmp_path: Path) -> N
         for name, lines in (("a", path), ("b", path), ("c", None))
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_int8_block_writes_the_same_in_any_batch(tmp_path: Path) -> None:
+    """To the last bit, which no other quantized precision promises."""
+    source = write_decoder(tmp_path / "source", **{**LLAMA, "config": {**(LLAMA.get("config") or {}), **WIDE}})
+    edgenlp_export.export(source, tmp_path / "bundle", precision="int8-block")
+    decoder = open_model(tmp_path / "bundle", threads=2).decoder
+    prompts = [[5 + (7 * place + 3 * row) % 300 for place in range(length)] for row, length in enumerate((9, 12, 11))]
+    batch = decoder.start(3, 32)
+    together = batch.read(prompts)
+    tokens = together.argmax(axis=1)
+    steps = batch.step(tokens)
+    for row, prompt in enumerate(prompts):
+        single = decoder.start(1, 32)
+        assert np.array_equal(single.read([prompt])[0], together[row])
+        assert np.array_equal(single.step(tokens[row : row + 1])[0], steps[row])

@@ -404,3 +404,8 @@ def test_guided_answers_have_their_form(make: Make) -> None:
     assert beams[0]["generated_text"] in ("he", "the rat", "12")
     streamed = "".join(pipe.stream("in ", guide={"choices": ["he", "the rat", "12"]}, do_sample=False))
     assert streamed in ("he", "the rat", "12")
+
+
+def test_a_default_of_the_callers_is_not_blamed_on_the_bundle(make: Make) -> None:
+    with pytest.raises(InputError, match=r"^max_new_tokens must be"):
+        make(max_new_tokens=0)

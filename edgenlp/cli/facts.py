@@ -107,18 +107,25 @@ def measured(report: Report) -> str:
         ("cold start", f"{seconds(report.cold)} from a fresh Python to its first answer"),
         ("memory", f"{first} after the first answer, {peak} after all of the below"),
     ]
-    rows: list[tuple[str, ...]] = [("batch", "tokens", "p50", "p90", "p99", "texts/s", "tokens/s", "runs")]
+    writes = any(row.written_per_second for row in report.rows)
+    heads = ("batch", "tokens", "p50", "p90", "p99", "texts/s", "tokens/s", *(["written/s"] if writes else []), "runs")
+    rows: list[tuple[str, ...]] = [heads]
     for row in report.rows:
         times = [seconds(value) for value in (row.p50, row.p90, row.p99)]
         rates = [_rate(row.texts_per_second), f"{row.tokens_per_second:.0f}"]
-        rows.append((str(row.batch), str(row.length), *times, *rates, str(row.runs)))
+        written = [f"{row.written_per_second:.0f}" if row.written_per_second else ""] if writes else []
+        rows.append((str(row.batch), str(row.length), *times, *rates, *written, str(row.runs)))
     skipped = f"  left out, longer than the model's window: {', '.join(map(str, report.skipped))} tokens\n"
-    return (
-        f"{plain(report.name)}\n{table(about)}\n\n{table(rows, right=range(8))}\n{skipped if report.skipped else ''}\n"
-        "  Times are per call, text to arrays. Batch 1 is what a person waits for: p50 is\n"
+    how = (
+        "  Times are per call, prompts to the first new token. written/s is what comes\n"
+        "  after it, of all texts together: one text is what a person reads along with."
+        if writes
+        else "  Times are per call, text to arrays. Batch 1 is what a person waits for: p50 is\n"
         "  what to expect, p99 what happens now and then. In larger batches texts/s\n"
         "  matters: it says how long a file will take."
     )
+    figures = table(rows, right=range(len(heads)))
+    return f"{plain(report.name)}\n{table(about)}\n\n{figures}\n{skipped if report.skipped else ''}\n{how}"
 
 
 def _rate(value: float) -> str:

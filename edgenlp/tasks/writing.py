@@ -33,7 +33,9 @@ def generation_defaults(
     """
     found = dict(own)
     found |= {name: value for name, value in bundle.generation.items() if name not in own}
-    found |= {name: value for name, value in given.items() if name in RULES}
+    chosen_here = {name: value for name, value in given.items() if name in RULES}
+    merged({}, chosen_here)  # what is wrong with these is the caller's to mend, not the bundle's
+    found |= chosen_here
     # A length that somebody chose wins over the task's own (as in transformers, 20 counts as not chosen)
     if (
         own.get("max_new_tokens") is not None
