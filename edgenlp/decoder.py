@@ -130,7 +130,7 @@ class CachedSequences:
         """
         counts = np.array([len(item) for item in ids])
         self._check(counts)
-        if len(counts) > 1 and (counts == 1).all() and (self.lengths > 0).all():
+        if (counts == 1).all() and (self.lengths > 0).all():
             logits = self.step(np.array([item[0] for item in ids])).copy()
             return [row[None] for row in logits] if every else logits
         found: list[list[Floats]] = [[] for _ in ids]

@@ -87,6 +87,11 @@ def export(
         if name is not None and name not in SCHEMES:
             raise UnsupportedError(f"no {what} precision {name!r}; there are {', '.join(SCHEMES)}")
     policy = Policy(precision, parse_keep(list(keep)))
+    fitted = any(
+        SCHEMES[name].bits == 4 for name in (precision, prompt or precision, *(name for _, name in policy.keep))
+    )
+    if calibration is not None and not fitted:
+        raise UnsupportedError("calibration is for int4, and nothing here is held in it; leave it out, or ask for int4")
     lines = LINES if calibration is None else read_lines(Path(calibration))
     plan = _Plan(task, policy, cache, None if prompt == precision else prompt, head, lines, tolerance)
     target = Path(out)
@@ -128,6 +133,11 @@ class _Plan(NamedTuple):
     tolerance: float | None
 
     @property
+    def for_decoders(self) -> bool:
+        """Whether something was asked for that only a decoder has."""
+        return bool(self.prompt or self.head or self.cache != "fp32" or self.lines is not LINES)
+
+    @property
     def head_policy(self) -> Policy:
         """Which scheme the language modelling head gets."""
         head = self.head or ("int8-block" if self.policy.precision == "int4" else self.policy.precision)
@@ -142,9 +152,9 @@ def _write(src: Path, folder: Path, plan: _Plan, progress: Progress) -> Bundle:
         config = checkpoint.config
         kind = families.family_of(config)
         head_kind = families.head_of(config, plan.task)
-        if head_kind != "causal-lm" and (plan.prompt or plan.head or plan.cache != "fp32"):
+        if head_kind != "causal-lm" and plan.for_decoders:
             raise UnsupportedError(
-                f"a {kind} encoder has no cache, prompt or head to write with; leave out their precision"
+                f"a {kind} encoder has no cache, prompt or head to write with, and is not calibrated; leave these options out"
             )
         body, head = _read(checkpoint, kind, head_kind)
         tokenizer, vocabulary = convert_tokenizer(tokenizer_folder(src, root), config)

@@ -6,6 +6,7 @@ under way. All prompts' beams are rows of one batch; a prompt whose search has e
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from edgenlp.decode.rows import Collect, Ends, Finish, Floats, Generated, Process, Sequences
 from edgenlp.logits import best, log_softmax
 
-__all__ = ["BeamPlan", "History", "Search", "search"]
+__all__ = ["BeamPlan", "History", "Search", "go_on", "search"]
 
 Ids = NDArray[np.int64]
 _NEVER = np.float32(-1e9)  # transformers' stand-in for minus infinity: it takes part in sums
@@ -267,10 +268,32 @@ def search(
             item.history.add(scores[own], logits[own])
             item.advance(scores[own], ends, now, draw)
         yield
-        kept = [place for place, item in enumerate(under_way) if not item.over]
-        if not kept:
+        under_way, logits = go_on(sequences, under_way)
+        if not under_way:
             return
-        parents = [place * count + int(parent) for place in kept for parent in under_way[place].parents]
-        under_way = [under_way[place] for place in kept]
-        sequences.select(parents)
-        logits = sequences.step(np.concatenate([item.tokens for item in under_way]))
+
+
+class _Searching(Protocol):
+    """What a search says of itself after a step; see `Search`."""
+
+    parents: NDArray[np.intp]
+    over: bool
+
+    @property
+    def tokens(self) -> Ids:
+        """Last token of each running beam."""
+
+
+S = TypeVar("S", bound=_Searching)
+
+
+def go_on(sequences: Sequences, under_way: Sequence[S]) -> tuple[list[S], Floats]:
+    """Let the beams of searches that are not over take their step: those searches, and the logits of their beams."""
+    kept = [place for place, item in enumerate(under_way) if not item.over]
+    if not kept:
+        return [], np.empty((0, sequences.columns), np.float32)
+    count = len(under_way[0].parents)
+    parents = [place * count + int(parent) for place in kept for parent in under_way[place].parents]
+    going = [under_way[place] for place in kept]
+    sequences.select(parents)
+    return going, sequences.step(np.concatenate([item.tokens for item in going]))

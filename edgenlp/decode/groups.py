@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenlp.decode.beams import BeamPlan, History
+from edgenlp.decode.beams import BeamPlan, History, go_on
 from edgenlp.decode.processors import Diversity
 from edgenlp.decode.rows import Ends, Finish, Floats, Generated, Process, Sequences
 from edgenlp.errors import InputError
@@ -220,10 +220,6 @@ def search_groups(
             item.history.add(scores[place], logits[place * count : (place + 1) * count])
             item.commit(ends, now)
         yield
-        kept = [place for place, item in enumerate(under_way) if not item.over]
-        if not kept:
+        under_way, logits = go_on(sequences, under_way)
+        if not under_way:
             return
-        parents = [place * count + int(parent) for place in kept for parent in under_way[place].parents]
-        under_way = [under_way[place] for place in kept]
-        sequences.select(parents)
-        logits = sequences.step(np.concatenate([item.tokens for item in under_way]))
