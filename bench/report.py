@@ -75,7 +75,7 @@ def shares(result: dict, measure: str) -> list[str]:
     if any("shares" in entry for entry in timed(result)):
         if measure != next(iter(result["measures"])):
             return []
-        heading = "share of the bandwidth limit"
+        heading = result.get("share", "share of the bandwidth limit")
         rows = [(entry["label"], list(entry["shares"].values())) for entry in timed(result)]
     else:
         bounds = {case: result["bounds"][case].get(measure) for case in result["cases"]}

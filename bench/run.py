@@ -24,6 +24,7 @@ all of the same data; progress goes to stderr.
     python bench/run.py encoder --engines edgenlp,optimum --python optimum=/opt/peers/bin/python --out /tmp/trial
     python bench/run.py decoder --models gpt2,qwen2-0.5b --rounds 2
     python bench/run.py decoder --quick
+    python bench/run.py seq2seq --models marian-74m --rounds 3
 """
 
 import argparse
@@ -45,10 +46,12 @@ import checkpoints
 import limits
 import machine
 import report
+import seq2seq_checkpoints
 
 BENCH = Path(__file__).resolve().parent
 SETTINGS = ("warmup", "calls", "seconds", "tokens", "budget")  # what a worker is told of how long to time
 REFERENCE = "torch"  # the engine whose answers are right
+SHAPES = [*checkpoints.SIZES, *checkpoints.DECODERS, *seq2seq_checkpoints.SEQ2SEQ]
 
 
 class Failed(Exception):
@@ -214,13 +217,17 @@ def find_checkpoint(arguments: argparse.Namespace, model: str) -> tuple[Path, st
     """Return the checkpoint's folder and what to call it; a random one is written into the cache when first needed."""
     if arguments.checkpoint:
         return arguments.checkpoint, arguments.checkpoint.resolve().name
-    source = hashlib.sha256((BENCH / "checkpoints.py").read_bytes()).hexdigest()[:8]
+    crossing = model in seq2seq_checkpoints.SEQ2SEQ
+    writer, sources = checkpoints.write, (BENCH / "checkpoints.py").read_bytes()
+    if crossing:
+        writer, sources = seq2seq_checkpoints.write, sources + (BENCH / "seq2seq_checkpoints.py").read_bytes()
+    source = hashlib.sha256(sources).hexdigest()[:8]
     folder = arguments.cache / "checkpoints" / f"{model}-{source}"
     if not folder.exists():
         say(f"write {model}")
         unfinished = folder.with_name(f"{folder.name}.unfinished")
-        checkpoints.write(unfinished, model).rename(folder)
-    if model in checkpoints.DECODERS:
+        writer(unfinished, model).rename(folder)
+    if crossing or model in checkpoints.DECODERS:
         return folder, f"random weights, {model}'s shape"
     sizes = checkpoints.SIZES[model]
     return folder, f"random weights, DistilBERT, {sizes['n_layers']} layers of {sizes['dim']} ({model})"
@@ -235,14 +242,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--engines", help="NAME[:option=value]..., comma-separated; if left out the workload's own list"
     )
-    parser.add_argument("--rounds", type=int, help="5 for encoder, 3 for decoder if left out")
+    parser.add_argument("--rounds", type=int, help="5 for encoder, 3 for decoder and seq2seq if left out")
     parser.add_argument("--threads", type=int, default=machine.cores().get("physical", 1))
     parser.add_argument("--cases", default="", help="comma-separated; all if left out")
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint folder, in place of random weights")
     parser.add_argument(
         "--models",
         "--size",
-        help=f"shapes of the random weights: {', '.join([*checkpoints.SIZES, *checkpoints.DECODERS])}",
+        help=f"shapes of the random weights: {', '.join(SHAPES)}",
     )
     parser.add_argument(
         "--python",
@@ -258,10 +265,12 @@ def parse() -> argparse.Namespace:
         "--out", type=Path, default=BENCH / "results", help="folder of the results (default bench/results)"
     )
     parser.add_argument("--name", help="file name of the results, without suffix")
-    parser.add_argument("--warmup", type=int, help="untimed calls per case and process (encoder 3, decoder 1)")
-    parser.add_argument("--calls", type=int, help="timed calls per case and process, at least (encoder 5, decoder 1)")
-    parser.add_argument("--seconds", type=float, help="timed seconds per case and process, at least (encoder 1)")
-    parser.add_argument("--tokens", type=int, help="decoder: new tokens (default 128)")
+    parser.add_argument("--warmup", type=int, help="untimed calls per case and process (encoder 3, others 1)")
+    parser.add_argument("--calls", type=int, help="timed calls per case and process, at least (encoder 5, others 1)")
+    parser.add_argument(
+        "--seconds", type=float, help="timed seconds per case and process, at least (encoder, seq2seq 1)"
+    )
+    parser.add_argument("--tokens", type=int, help="new tokens (decoder 128, seq2seq 64)")
     parser.add_argument(
         "--budget", type=float, help="decoder: seconds of steps per case, after which a slow engine writes fewer tokens"
     )
@@ -285,7 +294,7 @@ def settle(arguments: argparse.Namespace, workload: ModuleType) -> None:
     for key, value in chosen.items():
         if getattr(arguments, key) in (None, ""):
             setattr(arguments, key, value)
-    known = {"cases": workload.CASES, "models": [*checkpoints.SIZES, *checkpoints.DECODERS]}
+    known = {"cases": workload.CASES, "models": SHAPES}
     for key, names in known.items():
         if unknown := [name for name in getattr(arguments, key).split(",") if name not in names]:
             raise SystemExit(f"no {key} {', '.join(unknown)} in {arguments.workload}; there are {', '.join(names)}")
@@ -324,6 +333,7 @@ def compare(arguments: argparse.Namespace, workload: ModuleType, model: str, mea
         "higher": workload.HIGHER,
         "checks": workload.CHECKS,
         "explained": workload.EXPLAINED,
+        **({"share": workload.SHARE} if hasattr(workload, "SHARE") else {}),
         "limits": measured,
         "bounds": bounds,
         "engines": [summary(entry, workload, share_of) for entry in entries],

@@ -157,7 +157,7 @@ def main() -> dict:
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--calls", type=int, default=5, help="time: at least so many calls per case")
     parser.add_argument("--seconds", type=float, default=1.0, help="time: and at least so long per case")
-    parser.add_argument("--tokens", type=int, default=128, help="time, decoder: new tokens")
+    parser.add_argument("--tokens", type=int, default=128, help="time, decoder and seq2seq: new tokens")
     parser.add_argument(
         "--budget", type=float, default=3.0, help="time, decoder: seconds of steps that a case may take"
     )

@@ -6,6 +6,7 @@ reading the weights. Many texts at once are bound by arithmetic: there texts per
 call does not.
 """
 
+import functools
 import importlib.metadata
 import itertools
 import os
@@ -20,6 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edgenlp.bundle import Bundle
+from edgenlp.decode.generate import generate
+from edgenlp.decode.options import merged
 from edgenlp.errors import BundleError, InputError
 from edgenlp.model import Model, open_model
 
@@ -29,8 +33,9 @@ Progress = Callable[[str, int, int], None]
 
 _LEAST_RUNS = 5  # of a row, however slow
 _WARM_RUNS = 2
-_STEPS = 32  # tokens written after each prompt
+_STEPS = 32  # tokens written after each prompt or source
 _COLD_STARTS = 3
+_LENGTHS, _SOURCES, _BEAMS = (16, 128, 512), (32, 256), (1, 4)
 # Common words of several lengths, so that texts are tokenized much as real ones are.
 _PROSE = (
     "the river runs past an old mill where children learn to swim in summer and people from the village bring bread,"
@@ -64,7 +69,8 @@ class Row:
         texts_per_second: `batch` over the mean time.
         tokens_per_second: The same in tokens.
         written_per_second: Of a bundle that writes, tokens that all texts together gain in a second of steps after the prompt; None of
-            others. A call is then the prompt, up to the logits of the first new token.
+            others. A call is then the prompt, up to the logits of the first new token; of an encoder-decoder, the encoder.
+        beams: Of an encoder-decoder, beams that the answers were searched with; 1 is greedy.
     """
 
     batch: int
@@ -76,6 +82,7 @@ class Row:
     texts_per_second: float
     tokens_per_second: float
     written_per_second: float | None = None
+    beams: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Report:
         cold: Seconds from starting Python to the first answer, median of fresh processes.
         memory_first: Largest resident set of such a process, in bytes; None where the system does not tell.
         memory_peak: That of this process after all rows, in bytes.
-        rows: By batch and length.
+        rows: By batch, length and beams.
         skipped: Lengths left out because they are longer than the model's window.
     """
 
@@ -117,7 +124,8 @@ def measure(
     folder: Path,
     *,
     batches: Sequence[int] = (1, 8),
-    lengths: Sequence[int] = (16, 128, 512),
+    lengths: Sequence[int] | None = None,
+    beams: Sequence[int] | None = None,
     threads: int | None = None,
     preset: str = "balanced",
     seconds: float = 2.0,
@@ -128,7 +136,9 @@ def measure(
     Args:
         folder: The bundle.
         batches: Texts per call.
-        lengths: Tokens per text, special tokens included; those beyond the model's window are skipped.
+        lengths: Tokens per text, special tokens included; those beyond the model's window are skipped. None for 16, 128 and 512, or
+            32 and 256 of an encoder-decoder.
+        beams: Of an encoder-decoder; None for 1 and 4.
         threads: Threads per call; None for what the preset says.
         preset: See `edgenlp.session.PRESETS`.
         seconds: Time spent on each pair of batch and length.
@@ -141,29 +151,33 @@ def measure(
     if not seconds > 0:
         raise InputError(f"seconds must be more than 0, found {seconds}")
     tell = progress or (lambda step, done, total: None)
-    pairs = list(itertools.product(batches, lengths))
-    steps = len(pairs) + 1
-    tell("cold start", 0, steps)
+    tell("cold start", 0, 1)
     start = time.perf_counter()
     model = open_model(folder, threads=threads, preset=preset)
     load = time.perf_counter() - start
+    crosses = "seq2seq" in model.passes
+    if beams is not None and not crosses:
+        raise InputError(f"{folder} is no encoder-decoder, of which answers are searched with beams; leave --beams out")
+    lengths = lengths or (_SOURCES if crosses else _LENGTHS)
+    cases = list(itertools.product(batches, lengths, (beams or _BEAMS) if crosses else (None,)))
+    steps = len(cases) + 1
     cold, memory = _cold_start(folder, threads, preset)
-    if min(lengths) <= (special := model.tokens.special_count()):
+    if not crosses and min(lengths) <= (special := model.tokens.special_count()):
         raise InputError(
             f"a text of {min(lengths)} tokens holds no word beside {special} special ones; give a longer --length"
         )
     rows = []
-    for step, (batch, length) in enumerate(pairs, 1):
-        tell(f"batch {batch}, {length} tokens", step, steps)
+    for step, (batch, length, width) in enumerate(cases, 1):
+        tell(f"batch {batch}, {length} tokens" + (f", {width} beams" if width and width > 1 else ""), step, steps)
         if length <= model.bundle.window:
-            rows.append(_row(model, batch, length, seconds))
+            rows.append(_row(model, batch, length, seconds, width))
     tell("done", steps, steps)
     if not rows:
         raise InputError(f"no length fits the model's window of {model.bundle.window} tokens; give a smaller --length")
     bundle = model.bundle
     return Report(
         name=bundle.name,
-        precision=bundle.precision,
+        precision=_precision(bundle),
         size=bundle.size,
         threads=model.threads,
         preset=preset,
@@ -194,24 +208,27 @@ def peak_memory() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)
 
 
-def _row(model: Model, batch: int, length: int, seconds: float) -> Row:
+def _row(model: Model, batch: int, length: int, seconds: float, beams: int | None) -> Row:
     """Time calls of one shape for `seconds`, at least `_LEAST_RUNS` of them."""
-    texts = [_text(model, length, turn) for turn in range(batch)]
-    call = _writing if "decoder" in model.passes else _reading
+    if beams is not None:
+        call = functools.partial(_rewriting, model, _sources(model, batch, length), beams)
+    else:
+        texts = [_text(model, length, turn) for turn in range(batch)]
+        call = functools.partial(_writing if "decoder" in model.passes else _reading, model, texts, length)
     for _ in range(_WARM_RUNS):
-        call(model, texts, length)
+        call()
     times: list[float] = []
     written, steps, tokens = 0, 0.0, 0
     end = time.perf_counter() + seconds
     while len(times) < _LEAST_RUNS or time.perf_counter() < end:
         start = time.perf_counter()
-        tokens, count, spent = call(model, texts, length)
+        tokens, count, spent = call()
         times.append(time.perf_counter() - start - spent)
         written, steps = written + count, steps + spent
     p50, p90, p99 = np.percentile(times, (50, 90, 99)).tolist()
     mean = statistics.fmean(times)
     rate = written / steps if written else None
-    return Row(batch, length, len(times), p50, p90, p99, batch / mean, tokens / mean, rate)
+    return Row(batch, length, len(times), p50, p90, p99, batch / mean, tokens / mean, rate, beams)
 
 
 def _reading(model: Model, texts: Sequence[str], length: int) -> tuple[int, int, float]:
@@ -233,6 +250,26 @@ def _writing(model: Model, texts: Sequence[str], length: int) -> tuple[int, int,
     for _ in range(count):
         chosen = sequences.step(chosen).argmax(axis=1)
     return sum(map(len, prompts)), count * len(prompts), time.perf_counter() - start
+
+
+def _rewriting(model: Model, sources: Sequence[Sequence[int]], beams: int) -> tuple[int, int, float]:
+    """Sources through an encoder, and `_STEPS` steps of its decoder: tokens read, tokens written and the seconds that those took."""
+    reading = model.seq2seq.read(sources)
+    start = time.perf_counter()
+    first = model.bundle.generation.get("decoder_start_token_id") or 0
+    # without an end token every answer is as long as it may be
+    options = merged({}, {"max_new_tokens": _STEPS, "num_beams": beams})
+    found = generate(reading, [[first]] * len(sources), options)
+    return sum(map(len, sources)), sum(len(items[0].ids) for items in found), time.perf_counter() - start
+
+
+def _sources(model: Model, batch: int, length: int) -> list[list[int]]:
+    """Random ids, for not every vocabulary of an encoder-decoder can spell English; special ones left out."""
+    facts = model.bundle.tokenizer
+    special = {number for _, number in facts.special.values()}
+    usual = [number for number in range(facts.size) if number not in special]
+    chosen: list[list[int]] = np.random.default_rng(0).choice(usual or [0], (batch, length)).tolist()
+    return chosen
 
 
 def _text(model: Model, length: int, turn: int) -> str:
@@ -261,6 +298,12 @@ def _cold_start(folder: Path, threads: int | None, preset: str) -> tuple[float, 
             raise BundleError(f"a fresh {Path(sys.executable).name} cannot run {folder}: {last[0]}")
         memory = max(memory, int(rest))
     return statistics.median(times), memory or None
+
+
+def _precision(bundle: Bundle) -> str:
+    """As `edgenlp export --precision` was told."""
+    writing = bundle.decoder_precision
+    return f"encoder={bundle.precision},decoder={writing}" if writing else bundle.precision
 
 
 def _machine() -> str:

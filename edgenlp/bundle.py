@@ -22,6 +22,7 @@ __all__ = [
     "Bundle",
     "File",
     "Head",
+    "Languages",
     "Pooling",
     "Source",
     "Vocabulary",
@@ -76,7 +77,7 @@ class Head:
 
     Attributes:
         kind: "sequence-classification", "token-classification", "question-answering", "masked-lm",
-            "hidden-states" or "causal-lm".
+            "hidden-states", "causal-lm" or "seq2seq-lm".
         labels: Name of each column, in order; empty for question answering, masked LM and hidden states.
         problem: `problem_type` of the checkpoint: "single_label_classification", "multi_label_classification",
             "regression", or None where it does not say.
@@ -119,6 +120,23 @@ class Pooling:
 
 
 @dataclass(frozen=True)
+class Languages:
+    """The languages that a model of many translates between.
+
+    Attributes:
+        ids: Code, as the checkpoint's tokenizer takes it ("fr_XX", "fr", "fra_Latn"), to the id of the language's token.
+        source: Code of the language that texts are in where nothing is said: its token is in the tokenizer's template.
+        target: Code of the language that is written where nothing is said, None where the checkpoint names none.
+        before: Whether the source language's token stands before the text; else it is the last one, behind the end token.
+    """
+
+    ids: dict[str, int]
+    source: str
+    target: str | None
+    before: bool
+
+
+@dataclass(frozen=True)
 class Source:
     """Where the bundle came from; for people, never read by a task."""
 
@@ -140,7 +158,7 @@ class Bundle:
         tasks: Tasks that the head serves, the foremost first.
         precision: Name of the precision asked for ("int8").
         kept: (pattern, precision) of tensors held at another one; the first pattern that matches counts.
-        graphs: Role ("encoder", "decoder", "prompt") to file name.
+        graphs: Role ("encoder", "decoder", "prompt") to file name. A bundle with encoder and decoder writes what the encoder read.
         window: Most tokens in one input, special tokens included.
         tokenizer: Facts about the tokenizer.
         head: What the output's columns mean.
@@ -151,6 +169,10 @@ class Bundle:
         similarity: Name of the similarity function of a sentence embedding ("cosine", "dot").
         cache: Precision of keys and values ("fp32", "int8") of a bundle that writes.
         prompt: Precision of the linear layers of the graph that reads prompts, where it is another than `precision`.
+        decoder_precision: Precision of an encoder-decoder's decoder, where it is another than `precision`.
+        target_window: Most tokens that an encoder-decoder writes, the first one that stands before every target included.
+        target_tokenizer: Facts about the tokenizer of what is written, where it is another than that of what is read.
+        languages: Of a model of many languages.
         generation: Defaults of generation options, by transformers' names (`generation_config.json`).
         task_options: Task to options that the checkpoint sets for it (`task_specific_params` of `config.json`).
         chat: Name to Jinja template of conversations, "default" the foremost.
@@ -172,6 +194,10 @@ class Bundle:
     similarity: str | None = None
     cache: str | None = None
     prompt: str | None = None
+    decoder_precision: str | None = None
+    target_window: int | None = None
+    target_tokenizer: Vocabulary | None = None
+    languages: Languages | None = None
     generation: dict[str, Any] = field(default_factory=dict)
     task_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     chat: dict[str, str] = field(default_factory=dict)
@@ -252,7 +278,12 @@ def _check(bundle: Bundle, manifest: Path) -> None:
     """Checks that no single field can express."""
     if not 0 < bundle.window <= _WINDOW_LIMIT:
         raise BundleError(f"{manifest}: window {bundle.window} is not a number of tokens; export the bundle again")
-    for name in {*bundle.graphs.values(), bundle.tokenizer.file} - set(bundle.files):
+    vocabularies = [item.file for item in (bundle.tokenizer, bundle.target_tokenizer) if item]
+    if bundle.target_window is not None and not 0 < bundle.target_window <= _WINDOW_LIMIT:
+        raise BundleError(
+            f"{manifest}: target_window {bundle.target_window} is not a number of tokens; export the bundle again"
+        )
+    for name in {*bundle.graphs.values(), *vocabularies} - set(bundle.files):
         raise BundleError(f"{manifest}: {name!r} is used but not listed among the files; export the bundle again")
     root = bundle.folder.resolve()
     for name, file in bundle.files.items():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgenlp.errors import BundleError, TooLongError
 from edgenlp.session import Session
 
-__all__ = ["Encoder", "Window", "plan"]
+__all__ = ["Encoder", "Window", "padded", "plan"]
 
 Rows = dict[str, NDArray[Any]]
 R = TypeVar("R")
@@ -103,9 +103,9 @@ class Encoder:
     def _run(self, ids: list[list[int]], types: list[list[int]] | None, rows: list[Sequence[int]] | None) -> Rows:
         lengths = np.array([len(item) for item in ids])
         width = int(lengths.max())
-        feed: Rows = {"input_ids": _padded(ids, lengths, width), "lengths": lengths}
+        feed: Rows = {"input_ids": padded(ids, lengths, width), "lengths": lengths}
         if types is not None:
-            feed["token_type_ids"] = _padded(types, lengths, width)
+            feed["token_type_ids"] = padded(types, lengths, width)
         if self._wants_rows:
             wanted = rows if rows is not None else [range(len(item)) for item in ids]
             feed["rows"] = np.concatenate(
@@ -164,7 +164,7 @@ def plan(lengths: Sequence[int], tokens: int, most: int | None = None) -> list[l
     return runs
 
 
-def _padded(rows: list[list[int]], lengths: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+def padded(rows: list[list[int]], lengths: NDArray[np.int64], width: int) -> NDArray[np.int64]:
     """Rows of unequal length as one array [batch, width]; what fills the rest is never looked at."""
     if (lengths == width).all():
         return np.array(rows, dtype=np.int64)

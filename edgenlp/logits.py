@@ -6,9 +6,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["POOLINGS", "best", "cosine", "log_softmax", "pool", "quantize_embeddings", "sigmoid", "softmax", "unit"]
+__all__ = [
+    "POOLINGS",
+    "best",
+    "best_sums",
+    "cosine",
+    "log_softmax",
+    "normalize_logits",
+    "pool",
+    "quantize_embeddings",
+    "sigmoid",
+    "softmax",
+    "unit",
+]
 
 Floats = NDArray[np.float32]
+
+_DEEP = 64  # columns that `best_sums` looks at together
 
 
 def softmax(x: Floats, axis: int = -1) -> Floats:
@@ -23,6 +37,13 @@ def log_softmax(x: Floats, axis: int = -1) -> Floats:
     shifted = x - x.max(axis=axis, keepdims=True)
     result: Floats = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
     return result
+
+
+def normalize_logits(logits: Floats, scratch: Floats) -> None:
+    """Turn each row of logits [rows, columns] into its `log_softmax` where it stands; `scratch`, alike, is written over."""
+    logits -= logits.max(axis=-1, keepdims=True)
+    np.exp(logits, out=scratch)
+    logits -= np.log(scratch.sum(axis=-1, keepdims=True))
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -46,6 +67,33 @@ def best(scores: NDArray[Any], count: int | None) -> NDArray[np.intp]:
     threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
     candidates = np.flatnonzero(scores >= threshold)  # more than `count` where scores tie
     return candidates[np.argsort(-scores[candidates], kind="stable")][:count]
+
+
+def best_sums(scores: Floats, added: Floats, count: int) -> tuple[NDArray[np.intp], Floats]:
+    """The `count` highest of scores [rows, columns] plus added [rows], the highest first; of equals the first in row order wins.
+
+    Rows are folded into a few dozen strips of columns: the highest sums are in places where the strips' maxima are among the highest,
+    and the rest is looked at once.
+
+    Returns:
+        Their indices in the flattened table, and the sums.
+    """
+    rows, columns = scores.shape
+    width = columns // _DEEP
+    if width <= count:
+        total = (scores + added[:, None]).ravel()
+        chosen = best(total, count)
+        return chosen, total[chosen]
+    folded = scores[:, : width * _DEEP].reshape(rows, _DEEP, width)
+    peaks = (folded.max(axis=1) + added[:, None]).ravel()
+    threshold = np.partition(peaks, len(peaks) - count)[len(peaks) - count]
+    row, place = np.divmod(np.flatnonzero(peaks >= threshold), width)
+    own = (row[:, None] * columns + place[:, None] + width * np.arange(_DEEP)).ravel()
+    rest = (columns * np.arange(rows)[:, None] + np.arange(width * _DEEP, columns)).ravel()
+    places = np.sort(np.concatenate([own, rest]))
+    sums: Floats = scores.ravel()[places] + added[places // columns]
+    chosen = best(sums, count)
+    return places[chosen], sums[chosen]
 
 
 POOLINGS = ("cls", "last", "max", "mean", "mean_sqrt_len", "weighted_mean")

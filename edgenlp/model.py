@@ -9,6 +9,7 @@ from typing import Any
 from edgenlp.bundle import Bundle, open_bundle
 from edgenlp.decoder import Decoder
 from edgenlp.encode import Encoder
+from edgenlp.encoder_decoder import EncoderDecoder
 from edgenlp.errors import BundleError, InputError
 from edgenlp.session import PRESETS, Session
 from edgenlp.tokens import Tokens
@@ -23,14 +24,21 @@ class Model:
     Attributes:
         bundle: The facts of `edgenlp.json`.
         tokens: Text to ids and back.
-        passes: Role ("encoder", "decoder") to what runs the graph of that role.
+        passes: Role ("encoder", "decoder", "seq2seq") to what runs the graph, or graphs, of that role.
         threads: Threads that one call uses.
+        target: The tokenizer of what is written, where it is another.
     """
 
     bundle: Bundle
     tokens: Tokens
     passes: Mapping[str, Any]
     threads: int
+    target: Tokens | None = None
+
+    @property
+    def target_tokens(self) -> Tokens:
+        """Ids that are written to text, and back: `tokens`, but for a bundle with two vocabularies."""
+        return self.target or self.tokens
 
     @property
     def encoder(self) -> Encoder:
@@ -54,6 +62,20 @@ class Model:
         found: Decoder | None = self.passes.get("decoder")
         if found is None:
             raise BundleError(f"{self.bundle.folder} holds no decoder; it serves {', '.join(self.bundle.tasks)}")
+        return found
+
+    @property
+    def seq2seq(self) -> EncoderDecoder:
+        """Ids of a source to what targets are written from.
+
+        Raises:
+            BundleError: The bundle has no encoder and decoder.
+        """
+        found: EncoderDecoder | None = self.passes.get("seq2seq")
+        if found is None:
+            raise BundleError(
+                f"{self.bundle.folder} holds no encoder-decoder; it serves {', '.join(self.bundle.tasks)}"
+            )
         return found
 
 
@@ -82,6 +104,8 @@ def open_model(
         hashes = pool.submit(bundle.check_hashes) if verify else None
         try:
             tokens = Tokens(bundle.path(bundle.tokenizer.file), bundle.tokenizer)
+            written = bundle.target_tokenizer
+            target = Tokens(bundle.path(written.file), written) if written else None
             sessions = {
                 role: Session(bundle.path(name), threads=threads or chosen.threads, spinning=chosen.spinning)
                 for role, name in bundle.graphs.items()
@@ -90,14 +114,20 @@ def open_model(
         finally:  # an altered file explains a failure to load better than the loader does
             if hashes:
                 hashes.result()
-    return Model(bundle, tokens, passes, next(iter(sessions.values())).threads)
+    return Model(bundle, tokens, passes, next(iter(sessions.values())).threads, target)
 
 
-def _passes(bundle: Bundle, sessions: Mapping[str, Session], tokens: int) -> dict[str, Encoder | Decoder]:
+def _passes(
+    bundle: Bundle, sessions: Mapping[str, Session], tokens: int
+) -> dict[str, Encoder | Decoder | EncoderDecoder]:
     """What runs the graphs, by role."""
     if unknown := sorted(set(sessions) - {"decoder", "encoder", "prompt"}):
         raise BundleError(f"the bundle has a {unknown[0]!r} graph, which this edgenlp cannot run; upgrade edgenlp")
-    passes: dict[str, Encoder | Decoder] = {}
+    passes: dict[str, Encoder | Decoder | EncoderDecoder] = {}
+    if {"encoder", "decoder"} <= set(sessions):
+        both, target = (sessions["encoder"], sessions["decoder"]), bundle.target_window or bundle.window
+        passes["seq2seq"] = EncoderDecoder(*both, window=bundle.window, target_window=target, tokens=tokens)
+        return passes
     if "encoder" in sessions:
         passes["encoder"] = Encoder(sessions["encoder"], window=bundle.window, tokens=tokens)
     if "decoder" in sessions:

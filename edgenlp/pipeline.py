@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from edgenlp.defaults import default_for, find
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from edgenlp.model import Model
 
 __all__ = ["pipeline", "task_named"]
+
+_PAIR = re.compile(r"translation_(.+)_to_(.+)", re.ASCII)
 
 # Arguments of transformers' pipeline() that have no meaning here, and what to do instead.
 _FOREIGN = {
@@ -40,8 +43,9 @@ def pipeline(
 
     Args:
         task: "text-classification" ("sentiment-analysis"), "zero-shot-classification", "token-classification" ("ner"),
-            "question-answering", "fill-mask", "feature-extraction", "sentence-similarity" or "text-generation"; None for the
-            foremost task of `model`.
+            "question-answering", "fill-mask", "feature-extraction", "sentence-similarity", "text-generation",
+            "text2text-generation", "summarization" or "translation", which may say from what language into which
+            ("translation_en_to_fr"); None for the foremost task of `model`.
         model: Folder of a bundle, name of an installed one, or the `.model` of another pipeline, which is then shared; None for the
             task's default.
         threads: Threads per call; None for all that the container and the affinity mask grant.
@@ -61,6 +65,7 @@ def pipeline(
     from edgenlp.model import Model, open_model
     from edgenlp.tasks import TASKS
     from edgenlp.tasks.task import check_options
+    from edgenlp.tasks.translation import Translation
 
     for name in options:
         if name in _FOREIGN:
@@ -79,17 +84,21 @@ def pipeline(
             f"{model.bundle.folder} serves {', '.join(model.bundle.tasks)}, not {name}; give a model with the head for it"
         )
     check_options(TASKS[name].__call__, options)
+    if pair := _PAIR.fullmatch(task or ""):
+        return Translation(model, options, pair=(pair[1], pair[2]))
     return TASKS[name](model, options)
 
 
 def task_named(task: str) -> str:
-    """The task's own name, from that or an alias.
+    """The task's own name, from that, an alias or "translation_xx_to_yy".
 
     Raises:
         InputError: There is no such task; the nearest one is named.
     """
     from edgenlp.tasks import ALIASES, TASKS
 
+    if isinstance(task, str) and _PAIR.fullmatch(task):
+        return "translation"
     name = ALIASES.get(task, task) if isinstance(task, str) else task
     if name in TASKS:
         return name

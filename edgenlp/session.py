@@ -27,7 +27,7 @@ import onnxruntime  # noqa: E402  # the switch above must come first
 if _IMPORTED_BEFORE:
     onnxruntime.disable_telemetry_events()
 
-__all__ = ["PRESETS", "Binding", "Preset", "Session", "check_runtime"]
+__all__ = ["PRESETS", "Binding", "Preset", "Session", "Tensor", "check_runtime"]
 
 _FLOOR = (1, 31)  # the attention kernels of the graphs are younger than the operators' names
 
@@ -101,11 +101,12 @@ class Session:
         self.outputs = {item.name: _tensor(item) for item in self._session.get_outputs()}
         self._names = list(self.outputs)
 
-    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, feed: Mapping[str, NDArray[Any]], *, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """The graph's outputs by name.
 
         Args:
             feed: Every input of the graph by name, of any integer or float type; more names than the graph wants are left out.
+            outputs: Names of those wanted; None for all.
 
         Raises:
             BundleError: The graph wants an input that was not given, or fails.
@@ -114,11 +115,12 @@ class Session:
             raise BundleError(f"the graph wants {', '.join(missing)}, which this task does not give; upgrade edgenlp")
         arrays = {name: np.asarray(feed[name], dtype=item.dtype) for name, item in self.inputs.items()}
         try:
-            results: Sequence[NDArray[Any]] = self._session.run(self._names, arrays)
+            names = self._names if outputs is None else outputs
+            results: Sequence[NDArray[Any]] = self._session.run(names, arrays)
         except Exception as error:  # see above
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
             raise BundleError(f"onnxruntime failed on {shapes}: {_first_line(error)}") from error
-        return dict(zip(self._names, results, strict=True))
+        return dict(zip(names, results, strict=True))
 
 
 class Binding:

@@ -11,31 +11,24 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from edgenlp.bundle import MANIFEST, Bundle, File, Vocabulary, write_manifest
-from edgenlp.errors import CheckpointError, ExportError, UnsupportedError
-from edgenlp.tokens import Tokens
+from edgenlp.errors import CheckpointError, ExportError
 
 from . import families, verify
-from .calibrate import Calibration
+from .build import DECODER, ENCODER, GRAPH, PROMPT, Plan, build_graphs, make_plan
 from .checkpoint import Checkpoint, open_checkpoint
 from .describe import describe, tokenizer_folder
-from .families import bert, bert_checkpoints, decoder, parts
-from .graph import Graph, Weights
-from .quantize import SCHEMES, Policy, parse_keep
-from .sample import LINES, read_lines, sample_ids
+from .families import decoder, parts
 from .sentence_transformers import read_sentence_model
-from .tokenizer import convert_tokenizer
+from .tokenizer import convert_target_tokenizer, convert_tokenizer
 
 __all__ = ["Progress", "export", "list_tensors"]
 
 # What is being done, how much of it, and of how much
 Progress = Callable[[str, int, int], None]
 
-_GRAPH, _PROMPT, _WEIGHTS, _TOKENIZER = "model.onnx", "prompt.onnx", "model.weights", "tokenizer.json"
-_CACHES = ("fp32", "int8")
-_CALIBRATION_LENGTH, _CALIBRATION_TOKENS = 256, 16384
+_TOKENIZER, _TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"
 _STEPS = ("reading", "writing", "verifying", "finishing")
 
 
@@ -60,7 +53,8 @@ def export(
         src: Folder with `config.json`, weights and tokenizer files, or a sentence-transformers folder.
         out: Folder to write; it may exist if it is empty, or, with `force`, if it is a bundle.
         task: Task whose head is exported; None for the head that the config names.
-        precision: "fp32", "fp16", "int8", "int8-block" or "int4".
+        precision: "fp32", "fp16", "int8", "int8-block" or "int4"; of an encoder-decoder also one for each, as in
+            "encoder=int8,decoder=int4".
         keep: Exceptions, "PRECISION=PATTERN" over tensor names; the first that matches counts.
         cache: Precision of a decoder's keys and values, "fp32" or "int8" (a quarter of the memory).
         prompt: Precision of the linear layers of a second graph that reads a decoder's prompts; the bundle then holds both. "int8"
@@ -79,21 +73,16 @@ def export(
     Raises:
         ExportError: The checkpoint cannot be read or exported, or the bundle is too far from it.
     """
-    if precision not in SCHEMES:
-        raise UnsupportedError(f"no precision {precision!r}; there are {', '.join(SCHEMES)}")
-    if cache not in _CACHES:
-        raise UnsupportedError(f"no cache precision {cache!r}; there are {', '.join(_CACHES)}")
-    for what, name in (("prompt", prompt), ("head", head)):
-        if name is not None and name not in SCHEMES:
-            raise UnsupportedError(f"no {what} precision {name!r}; there are {', '.join(SCHEMES)}")
-    policy = Policy(precision, parse_keep(list(keep)))
-    fitted = any(
-        SCHEMES[name].bits == 4 for name in (precision, prompt or precision, *(name for _, name in policy.keep))
+    plan = make_plan(
+        task=task,
+        precision=precision,
+        keep=keep,
+        cache=cache,
+        prompt=prompt,
+        head=head,
+        calibration=calibration,
+        tolerance=tolerance,
     )
-    if calibration is not None and not fitted:
-        raise UnsupportedError("calibration is for int4, and nothing here is held in it; leave it out, or ask for int4")
-    lines = LINES if calibration is None else read_lines(Path(calibration))
-    plan = _Plan(task, policy, cache, None if prompt == precision else prompt, head, lines, tolerance)
     target = Path(out)
     _refuse(target, force)
     try:
@@ -121,71 +110,30 @@ def list_tensors(src: str | os.PathLike[str]) -> list[tuple[str, tuple[int, ...]
         return [(name, checkpoint.shape(name), checkpoint.dtype(name)) for name in checkpoint.names()]
 
 
-class _Plan(NamedTuple):
-    """What was asked for; see `export`."""
-
-    task: str | None
-    policy: Policy
-    cache: str
-    prompt: str | None
-    head: str | None
-    lines: Sequence[str]
-    tolerance: float | None
-
-    @property
-    def for_decoders(self) -> bool:
-        """Whether something was asked for that only a decoder has."""
-        return bool(self.prompt or self.head or self.cache != "fp32" or self.lines is not LINES)
-
-    @property
-    def head_policy(self) -> Policy:
-        """Which scheme the language modelling head gets."""
-        head = self.head or ("int8-block" if self.policy.precision == "int4" else self.policy.precision)
-        return replace(self.policy, precision=head)
-
-
-def _write(src: Path, folder: Path, plan: _Plan, progress: Progress) -> Bundle:
+def _write(src: Path, folder: Path, plan: Plan, progress: Progress) -> Bundle:
     progress(_STEPS[0], 0, len(_STEPS))
     sentence = read_sentence_model(src)
     root = sentence.transformer if sentence else src
     with open_checkpoint(root) as checkpoint:
         config = checkpoint.config
         kind = families.family_of(config)
-        head_kind = families.head_of(config, plan.task)
-        if head_kind != "causal-lm" and plan.for_decoders:
-            raise UnsupportedError(
-                f"a {kind} encoder has no cache, prompt or head to write with, and is not calibrated; leave these options out"
-            )
-        body, head = _read(checkpoint, kind, head_kind)
-        tokenizer, vocabulary = convert_tokenizer(tokenizer_folder(src, root), config)
-        if vocabulary.size > (rows := checkpoint.shape(body.words)[0]):
-            raise CheckpointError(
-                f"{src}: the tokenizer has {vocabulary.size} ids, the model's word table {rows} rows; they do not belong together"
-            )
-        (folder / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        body, head = families.read(checkpoint, kind, families.head_of(config, plan.task))
+        plan.check(head.kind)
+        vocabularies = _write_tokenizers(src, root, folder, checkpoint, body)
 
         progress(_STEPS[1], 1, len(_STEPS))
-        graphs = _write_graphs(folder, checkpoint, body, head, vocabulary, plan)
-        names = {"decoder" if isinstance(body, parts.Decoder) else "encoder": _GRAPH}
-        if plan.prompt:
-            names["prompt"] = _PROMPT
-        bundle = describe(src, folder, checkpoint, body, head, vocabulary, sentence, plan.policy, names)
-        if isinstance(body, parts.Decoder):
-            bundle = replace(
-                bundle,
-                cache=plan.cache,
-                prompt=plan.prompt,
-                head=replace(bundle.head, precision=plan.head_policy.precision),
-            )
-            if plan.cache == "int8":
-                scales = verify.cache_scales(folder, bundle, body)
-                for name, graph in graphs.items():
-                    decoder.quantize_cache(graph, body, scales)
-                    graph.save(folder / name)
+        graphs = build_graphs(folder, checkpoint, body, head, vocabularies, plan)
+        bundle = describe(src, folder, checkpoint, body, head, vocabularies, sentence, plan, _roles(body, head, plan))
+        if plan.cache == "int8":
+            assert isinstance(body, parts.Decoder)
+            scales = verify.cache_scales(folder, bundle, body)
+            for name, graph in graphs.items():
+                decoder.quantize_cache(graph, body, scales)
+                graph.save(folder / name)
 
         progress(_STEPS[2], 2, len(_STEPS))
         figures = verify.measure(folder, bundle, checkpoint, body, head)
-    verify.check(figures, plan.policy.precision, plan.tolerance)
+    verify.check(figures, plan.loosest, plan.tolerance)
     if plan.prompt:
         verify.check(figures, plan.prompt, plan.tolerance, graph="prompt_")
 
@@ -196,51 +144,33 @@ def _write(src: Path, folder: Path, plan: _Plan, progress: Progress) -> Bundle:
     return bundle
 
 
-def _write_graphs(
-    folder: Path,
-    checkpoint: Checkpoint,
-    body: parts.Encoder | parts.Decoder,
-    head: parts.Head,
-    vocabulary: Vocabulary,
-    plan: _Plan,
-) -> dict[str, Graph]:
-    """Write the graphs and the one weights file that they share; by file name."""
-    weights = Weights(folder / _WEIGHTS)
-    try:
-        graphs = {_GRAPH: Graph(weights, plan.policy)}
-        if isinstance(body, parts.Decoder):
-            graphs = {_GRAPH: Graph(weights, plan.policy, head=plan.head_policy)}
-            if plan.prompt:
-                reading = replace(plan.policy, matrices=plan.prompt)
-                graphs[_PROMPT] = Graph(weights, reading, head=plan.head_policy)
-            for graph in graphs.values():
-                decoder.build(graph, checkpoint, body, _calibration(folder, checkpoint, body, vocabulary, graph, plan))
-        else:
-            bert.build(graphs[_GRAPH], checkpoint, body, head, type_ids=vocabulary.type_ids)
-    finally:
-        weights.close()
-    plan.policy.check_used()
-    for name, graph in graphs.items():
-        graph.save(folder / name)
-    return graphs
+def _write_tokenizers(
+    src: Path, root: Path, folder: Path, checkpoint: Checkpoint, body: parts.Body
+) -> list[Vocabulary]:
+    """Write the tokenizer, and that of what is written where it is another; the facts of each."""
+    place, config = tokenizer_folder(src, root), checkpoint.config
+    source = body.encoder if isinstance(body, parts.EncoderDecoder) else body
+    found = [(_TOKENIZER, convert_tokenizer(place, config), source.words)]
+    if isinstance(body, parts.EncoderDecoder) and (target := convert_target_tokenizer(place, config)) is not None:
+        found.append((_TARGET_TOKENIZER, target, body.decoder.words))
+    facts = []
+    for name, (text, vocabulary), words in found:
+        if vocabulary.size > (rows := checkpoint.shape(words)[0]):
+            raise CheckpointError(
+                f"{src}: the tokenizer has {vocabulary.size} ids, the model's word table {rows} rows; they do not belong together"
+            )
+        (folder / name).write_text(text, encoding="utf-8")
+        facts.append(replace(vocabulary, file=name))
+    return facts
 
 
-def _calibration(
-    folder: Path, checkpoint: Checkpoint, body: parts.Decoder, vocabulary: Vocabulary, graph: Graph, plan: _Plan
-) -> Calibration | None:
-    """What the graph's 4-bit layers are fitted to; None where it has none."""
-    named = {graph.policy.matrices or graph.policy.precision, *(name for _, name in graph.policy.keep)}
-    if not any(SCHEMES[name].bits == 4 for name in named):
-        return None
-    tokens = Tokens(folder / _TOKENIZER, vocabulary)
-    texts = sample_ids(tokens, plan.lines, min(body.window, _CALIBRATION_LENGTH), most=_CALIBRATION_TOKENS)
-    return Calibration(checkpoint, body, texts)
-
-
-def _read(checkpoint: Checkpoint, kind: str, head: str) -> tuple[parts.Encoder | parts.Decoder, parts.Head]:
-    if kind in families.DECODERS:
-        return families.DECODERS[kind](checkpoint, kind), parts.Head(head)
-    return bert_checkpoints.read_encoder(checkpoint, kind), bert_checkpoints.read_head(checkpoint, kind, head)
+def _roles(body: parts.Body, head: parts.Head, plan: Plan) -> dict[str, str]:
+    """Role to file name of the graphs."""
+    if head.kind == "seq2seq-lm":
+        return {"encoder": ENCODER, "decoder": DECODER}
+    if isinstance(body, parts.Decoder):
+        return {"decoder": GRAPH, **({"prompt": PROMPT} if plan.prompt else {})}
+    return {"encoder": GRAPH}
 
 
 def _files(folder: Path) -> dict[str, File]:

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import onnx
 
 from edgenlp.bundle import Bundle, Head, Source, Vocabulary
 
+from .build import Plan
 from .checkpoint import Checkpoint
 from .families import parts
 from .generation import read_chat_templates, read_generation, read_task_options
-from .quantize import Policy
+from .languages import read_languages
 from .sentence_transformers import SentenceModel
 
 __all__ = ["describe", "tokenizer_folder"]
@@ -23,6 +25,7 @@ _TASKS = {
     "hidden-states": ("feature-extraction", "sentence-similarity"),
     "masked-lm": ("fill-mask",),
     "question-answering": ("question-answering",),
+    "seq2seq-lm": ("text2text-generation", "summarization", "translation"),
     "sequence-classification": ("text-classification", "zero-shot-classification"),
     "token-classification": ("token-classification",),
 }
@@ -32,11 +35,11 @@ def describe(
     src: Path,
     folder: Path,
     checkpoint: Checkpoint,
-    body: parts.Encoder | parts.Decoder,
+    body: parts.Body,
     head: parts.Head,
-    vocabulary: Vocabulary,
+    vocabularies: Sequence[Vocabulary],
     sentence: SentenceModel | None,
-    policy: Policy,
+    plan: Plan,
     graphs: Mapping[str, str],
 ) -> Bundle:
     """All of `edgenlp.json` but the files and the figures, which are not known yet."""
@@ -46,22 +49,40 @@ def describe(
     if facts.kind == "sequence-classification" and len(facts.labels) < 2:
         tasks = tasks[:1]  # one column cannot tell entailment from contradiction
     named = config.get("architectures")
-    writes = head.kind == "causal-lm"
+    writes = head.kind in ("causal-lm", "seq2seq-lm")
+    crosses = isinstance(body, parts.EncoderDecoder)
+    place = tokenizer_folder(src, checkpoint.folder)
+    languages = None
+    options = read_task_options(config) if writes else {}
+    if head.kind == "seq2seq-lm":
+        text = (folder / vocabularies[0].file).read_text(encoding="utf-8")
+        languages = read_languages(place, config, vocabularies[0], text)
+        tasks = _foremost(
+            tasks,
+            options,
+            translates=languages is not None or len(vocabularies) > 1 or config.get("model_type") == "marian",
+        )
     return Bundle(
         folder=folder,
         name=_name(src),
         tasks=tasks,
-        precision=policy.precision,
-        kept=policy.keep,
+        precision=plan.policy.precision,
+        kept=plan.policy.keep,
         graphs=dict(graphs),
-        window=body.window,
-        tokenizer=vocabulary,
-        head=facts,
+        window=body.encoder.window if isinstance(body, parts.EncoderDecoder) else body.window,
+        tokenizer=vocabularies[0],
+        head=replace(facts, precision=plan.head_policy.precision) if writes else facts,
+        cache=plan.cache if writes else None,
+        prompt=plan.prompt,
+        decoder_precision=plan.writing.precision if plan.split else None,
+        target_window=body.decoder.window if isinstance(body, parts.EncoderDecoder) and writes else None,
+        target_tokenizer=vocabularies[1] if len(vocabularies) > 1 else None,
+        languages=languages,
         pooling=sentence.pooling if sentence and head.kind == "hidden-states" else None,
         similarity=sentence.similarity if sentence else None,
         generation=read_generation(checkpoint.folder, config) if writes else {},
-        task_options=read_task_options(config) if writes else {},
-        chat=read_chat_templates(tokenizer_folder(src, checkpoint.folder)) if writes else {},
+        task_options=options,
+        chat=read_chat_templates(place) if writes and not crosses else {},
         files={},
         source=Source(
             name=str(config.get("_name_or_path") or _name(src)),
@@ -71,6 +92,13 @@ def describe(
             tools={"edgenlp": _version(), "onnx": onnx.__version__},
         ),
     )
+
+
+def _foremost(tasks: tuple[str, ...], options: Mapping[str, Mapping[str, Any]], *, translates: bool) -> tuple[str, ...]:
+    """Tasks, the one that the checkpoint was made for first: one that alone has options of its own, or what its tokenizer tells."""
+    own = {"translation" if name.startswith("translation") else name for name in options} & set(tasks)
+    first = own.pop() if len(own) == 1 else "translation" if translates else tasks[0]
+    return (first, *(name for name in tasks if name != first))
 
 
 def tokenizer_folder(src: Path, transformer: Path) -> Path:

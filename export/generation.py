@@ -13,7 +13,10 @@ __all__ = ["read_chat_templates", "read_generation", "read_task_options"]
 
 # bos, eos and pad of the config classes of transformers 4.57, where config.json leaves them out
 _IDS: Mapping[str, tuple[int | None, int | None, int | None]] = {
+    "bert": (None, None, 0),
     "bloom": (1, 2, None),
+    "camembert": (0, 2, 1),
+    "electra": (None, None, 0),
     "falcon": (11, 11, None),
     "gemma": (2, 1, 0),
     "gemma2": (2, 1, 0),
@@ -29,6 +32,29 @@ _IDS: Mapping[str, tuple[int | None, int | None, int | None]] = {
     "opt": (2, 2, 1),
     "phi": (1, 2, None),
     "phi3": (1, 32000, 32000),
+    "roberta": (0, 2, 1),
+    "xlm-roberta": (0, 2, 1),
+}
+# What those classes say of encoder-decoders
+_BART = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1, "decoder_start_token_id": 2, "forced_eos_token_id": 2}
+_BLENDERBOT = {**_BART, "bos_token_id": 1, "pad_token_id": 0, "decoder_start_token_id": 1}
+_T5 = {"eos_token_id": 1, "pad_token_id": 0}
+_CROSSING: Mapping[str, Mapping[str, Any]] = {
+    "bart": _BART,
+    "blenderbot": {**_BLENDERBOT, "encoder_no_repeat_ngram_size": 3},
+    "blenderbot-small": _BLENDERBOT,
+    "m2m_100": {key: value for key, value in _BART.items() if key != "forced_eos_token_id"},
+    "marian": {
+        "eos_token_id": 0,
+        "pad_token_id": 58100,
+        "decoder_start_token_id": 58100,
+        "forced_eos_token_id": 0,
+    },
+    "mbart": {key: value for key, value in _BART.items() if key != "decoder_start_token_id"},
+    "mt5": {**_T5, "decoder_start_token_id": 0},
+    "pegasus": {"eos_token_id": 1, "pad_token_id": 0, "decoder_start_token_id": 0, "forced_eos_token_id": 1},
+    "t5": _T5,
+    "umt5": {**_T5, "decoder_start_token_id": 0},
 }
 _LIMIT = 64 << 20  # bytes of a file
 _NAMES = {item.name for item in dataclasses.fields(Generation)}
@@ -43,11 +69,14 @@ def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     path = folder / "generation_config.json"
     if path.is_file():
         said: Mapping[str, Any] = read_object(path, limit=_LIMIT)
-    else:  # GenerationConfig.from_model_config
-        ids = zip(
-            ("bos_token_id", "eos_token_id", "pad_token_id"), _IDS.get(str(config.get("model_type")), ()), strict=False
-        )
-        said = {**dict(ids), **config}
+    else:  # GenerationConfig.from_model_config: what the config says, below it its decoder, each with what its class says
+        said = {}
+        for part in (config.get("decoder"), config):
+            if isinstance(part, Mapping):
+                kind = str(part.get("model_type"))
+                ids = zip(("bos_token_id", "eos_token_id", "pad_token_id"), _IDS.get(kind, ()), strict=False)
+                own = {**dict(ids), **_CROSSING.get(kind, {}), **part}
+                said = {**said, **{name: value for name, value in own.items() if value is not None}}
     return {name: value for name, value in sorted(said.items()) if name in _NAMES and value is not None}
 
 

@@ -70,6 +70,7 @@ class Graph:
         self.moments: Mapping[
             str, NDArray[np.float32]
         ] = {}  # of the inputs of linear layers, by key, where text was read
+        self.scope = ""  # before the names of nodes, where two bodies share a graph
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -114,6 +115,8 @@ class Graph:
         self, op: str, inputs: Sequence[str], name: str, *, outputs: int = 1, domain: str = "", **attributes: Any
     ) -> Any:
         """Add a node; returns the name of its output, or a list of names where `outputs` is more than one."""
+        if name.startswith("/"):
+            name = self.scope + name
         names = [name] if outputs == 1 else [f"{name}.{index}" for index in range(outputs)]
         self._nodes.append(helper.make_node(op, list(inputs), names, name=name, domain=domain, **attributes))
         return names[0] if outputs == 1 else names

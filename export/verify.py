@@ -10,36 +10,43 @@ from numpy.typing import NDArray
 from edgenlp.bundle import Bundle
 from edgenlp.decoder import Decoder
 from edgenlp.encode import Encoder
+from edgenlp.encoder_decoder import EncoderDecoder
 from edgenlp.errors import VerificationError
 from edgenlp.logits import log_softmax
 from edgenlp.session import Session
 from edgenlp.tokens import Tokens
 
 from .checkpoint import Checkpoint
-from .families.parts import Decoder as DecoderBody
-from .families.parts import Encoder as EncoderBody
-from .families.parts import Head
+from .families import parts
 from .quantize import SCHEMES
-from .reference import Window, forward_decoder, forward_encoder
-from .sample import LINES, sample_ids
+from .reference import Window, forward_classifier, forward_decoder, forward_encoder, forward_seq2seq
+from .sample import LINES, sample_ids, sample_pairs, split_pairs
 
 __all__ = ["cache_scales", "check", "compare", "measure"]
 
 Floats = NDArray[np.float32]
 _LOGITS = 1 << 24  # of a decoder compared at a time, at most: a quarter of a million words take less text
+_MASKED = -1e6  # a logit below it is not meant to be chosen, ever
 _LONGEST = 64  # tokens of one text: enough for every part of the graph to take part
 
 
 def measure(
-    folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: EncoderBody | DecoderBody, head: Head
+    folder: Path,
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    body: parts.Encoder | parts.Decoder | parts.EncoderDecoder,
+    head: parts.Head,
 ) -> dict[str, float]:
     """Run real text through the bundle in `folder` and through the reference; see `compare` for what comes back.
 
-    Of a decoder also `perplexity` and `reference_perplexity`: how surprised the bundle and the checkpoint are by the text.
+    Of a model that writes also `perplexity` and `reference_perplexity`: how surprised the bundle and the checkpoint are by the text.
+    An encoder-decoder writes what it reads.
     """
     tokens = Tokens(folder / bundle.tokenizer.file, bundle.tokenizer)
-    if isinstance(body, DecoderBody):
+    if isinstance(body, parts.Decoder):
         return _measure_decoder(folder, bundle, checkpoint, body, tokens)
+    if isinstance(body, parts.EncoderDecoder) and head.kind == "seq2seq-lm":
+        return _measure_seq2seq(folder, bundle, checkpoint, body, tokens)
     texts: list[str | tuple[str, str]] = [*LINES, (LINES[0], LINES[1]), (LINES[2], LINES[3])]
     longest = min(bundle.window, _LONGEST)
     encoded = [windows[0] for windows in tokens.encode(texts, max_length=longest, truncation="longest_first")]
@@ -49,7 +56,10 @@ def measure(
     ]
     windows = [window for window in windows if window.ids]
     rows = [sorted({0, len(window.ids) // 2, len(window.ids) - 1}) for window in windows]
-    expected = forward_encoder(checkpoint, body, head, windows, rows)
+    if isinstance(body, parts.EncoderDecoder):
+        expected = forward_classifier(checkpoint, body, head, [window.ids for window in windows])
+    else:
+        expected = forward_encoder(checkpoint, body, head, windows, rows)
     checkpoint.release()
     encoder = Encoder(Session(folder / bundle.graphs["encoder"]), window=bundle.window, tokens=256)
     found = encoder(windows, rows=rows)
@@ -61,7 +71,7 @@ def measure(
 
 
 def _measure_decoder(
-    folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: DecoderBody, tokens: Tokens
+    folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: parts.Decoder, tokens: Tokens
 ) -> dict[str, float]:
     longest = min(bundle.window, _LONGEST)
     columns = checkpoint.shape(body.head.weight if body.head else body.words)[0]
@@ -85,7 +95,37 @@ def _measure_decoder(
     return figures
 
 
-def cache_scales(folder: Path, bundle: Bundle, body: DecoderBody) -> dict[str, Floats]:
+def _measure_seq2seq(
+    folder: Path, bundle: Bundle, checkpoint: Checkpoint, body: parts.EncoderDecoder, tokens: Tokens
+) -> dict[str, float]:
+    decoder, facts = body.decoder, bundle.target_tokenizer
+    window = bundle.target_window or bundle.window
+    longest = min(window, _LONGEST)
+    columns = checkpoint.shape(decoder.head.weight if decoder.head else decoder.words)[0]
+    sources, targets = sample_pairs(
+        tokens,
+        Tokens(folder / facts.file, facts) if facts else tokens,
+        split_pairs(LINES),
+        start=body.start,
+        longest=min(bundle.window, _LONGEST),
+        target_longest=longest,
+        most=max(2 * longest, _LOGITS // columns),
+    )
+    expected = forward_seq2seq(checkpoint, body, sources, targets)
+    checkpoint.release()
+    sessions = (Session(folder / bundle.graphs[role]) for role in ("encoder", "decoder"))
+    model = EncoderDecoder(*sessions, window=bundle.window, target_window=window, tokens=256)
+    found = model.read(sources).start(len(sources), longest).read(targets, every=True)
+    return {
+        **compare(found, expected),
+        "perplexity": _perplexity(found, targets),
+        "reference_perplexity": _perplexity(expected, targets),
+        "texts": len(targets),
+        "tokens": sum(map(len, targets)),
+    }
+
+
+def cache_scales(folder: Path, bundle: Bundle, body: parts.Decoder) -> dict[str, Floats]:
     """What a step of int8 keys and values must be worth, channel by channel, for real text to fit: name to [heads * size].
 
     Read off the cache of the float graph in `folder`, with a tenth to spare. A rotation moves a key between two channels, which
@@ -122,10 +162,13 @@ def compare(found: Sequence[Floats], expected: Sequence[Floats]) -> dict[str, fl
     Returns:
         `max_difference` and `mean_difference` of elements; `relative_error`, the root mean square of the difference over the
         standard deviation of what was expected; `cosine`, the lowest between two rows; `agreement`, the share of rows whose
-        largest column is the same.
+        largest column is the same. Columns that both sides mask (`final_logits_bias` of Marian) count for `agreement` only.
     """
     left = np.concatenate([np.atleast_2d(array) for array in found]).astype(np.float64)
     right = np.concatenate([np.atleast_2d(array) for array in expected]).astype(np.float64)
+    agreement = (left.argmax(axis=1) == right.argmax(axis=1)).mean()
+    masked = (left < _MASKED).all(axis=0) & (right < _MASKED).all(axis=0)
+    left, right = left[:, ~masked], right[:, ~masked]
     difference = np.abs(left - right)
     spread = max(float(right.std()), 1e-12)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
@@ -135,7 +178,7 @@ def compare(found: Sequence[Floats], expected: Sequence[Floats]) -> dict[str, fl
         "mean_difference": difference.mean(),
         "relative_error": math.sqrt((difference**2).mean()) / spread,
         "cosine": cosines.min(),
-        "agreement": (left.argmax(axis=1) == right.argmax(axis=1)).mean(),
+        "agreement": agreement,
     }
     return {name: float(f"{float(value):.4g}") for name, value in figures.items()}  # four digits: the rest is noise
 

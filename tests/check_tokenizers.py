@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from edgenlp_export.tokenizer import convert_tokenizer
-from tokenizer_answers import Text, answers, decoded, digest, expected_answers, expected_facts
+from edgenlp_export.tokenizer import convert_target_tokenizer, convert_tokenizer
+from tokenizer_answers import Text, answers, digest, expected_answers, expected_facts, target_answers
 from tokenizers import Tokenizer
 
 from edgenlp.errors import EdgeNLPError
+from edgenlp.tokens import Tokens
 
 VOCABULARIES = (
     "vocab.txt",
@@ -91,10 +92,9 @@ def check(
             "fast": reference.is_fast,
             "answers": [digest(answer) for answer in expected],
             "facts": expected_facts(reference),
-            "ids": expected[0]["ids"],
-            "text": [
-                reference.decode(expected[0]["ids"], skip_special_tokens=skip, clean_up_tokenization_spaces=False)
-                for skip in (False, True)
+            "targets": target_answers(reference, texts),
+            "decoded": [
+                digest({"text": reference.decode(answer["ids"], skip_special_tokens=True)}) for answer in expected
             ],
         }
     try:
@@ -112,8 +112,24 @@ def check(
         json.dumps({key: value for key, value in asdict(facts).items() if key in saved[name]["facts"]})
     )
     odd = {key: (mine_facts[key], value) for key, value in saved[name]["facts"].items() if mine_facts[key] != value}
-    back = decoded(mine, saved[name]["ids"]) == saved[name]["text"]
-    print(f"{name:42} texts {len(texts):6} differences {len(wrong):5}  facts {odd or 'equal'}  decode {back}")
+    written, kept = convert_target_tokenizer(folder, config) or (text, facts)
+    (folder / "converted.json").write_text(written, "utf-8")
+    tokens = Tokens(folder / "converted.json", kept)
+    # What the reference says of ids is compared only where the ids are the same
+    texts_back = [
+        saved[name]["decoded"][n] != digest({"text": tokens.decode(answer["ids"], skip_special_tokens=True)})
+        for n, answer in enumerate(found)
+        if n not in wrong
+    ]
+    singles = [text for text in texts if isinstance(text, str)]
+    ids = [window.ids for windows in tokens.encode(singles, special_tokens=False) for window in windows]
+    if not saved[name]["fast"]:
+        ids = [[index if index < kept.size else unk for index in row] for row in ids]
+    targets = [digest({"ids": row}) != value for row, value in zip(ids, saved[name]["targets"], strict=True)]
+    print(
+        f"{name:42} texts {len(texts):6} differences {len(wrong):5}  facts {odd or 'equal'}"
+        f"  decoded {sum(texts_back)} of {len(texts_back)}  as target {sum(targets)} of {len(targets)}"
+    )
     if wrong and record:
         for n in wrong[:3]:
             print(

@@ -1,8 +1,9 @@
 """Make the small tokenizers of the tests, and record what transformers 4.57.6 answers with them. A script, run by hand.
 
-    python tests/record_tokenizers.py train UDHR_FOLDER BLNS_JSON    tests/data/tokenizers, udhr_sample.txt,
-    naughty.json python tests/record_tokenizers.py record                         tests/data/goldens/tokenizers.json
+    python tests/record_tokenizers.py train UDHR_FOLDER BLNS_JSON
+    python tests/record_tokenizers.py record
 
+The first makes tests/data/tokenizers, udhr_sample.txt and naughty.json, the second tests/data/goldens/tokenizers.json.
 Needs transformers, tokenizers, sentencepiece and protobuf. The goldens are the answers of the tokenizers that
 transformers opens (AutoTokenizer, fast where there is one) in the folders that tokenizer_folders.py writes.
 """
@@ -19,8 +20,8 @@ import sentencepiece
 import tokenizers
 import transformers
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
-from tokenizer_answers import digest, expected_answers, expected_facts
-from tokenizer_folders import CASES, DATA, TOKENIZERS, texts, write_folder, write_json
+from tokenizer_answers import digest, expected_answers, expected_facts, invented, target_answers
+from tokenizer_folders import CASES, DATA, TOKENIZERS, WRITERS, texts, write_folder, write_json
 
 SHOWN = (4, 15, 100)  # texts whose answer is kept in full
 _SAMPLE = "eng fra vie yor rus ell_monotonic hye kat arb heb pes_1 hin ben tam tha mya amh cmn_hans jpn kor"
@@ -43,7 +44,7 @@ PUBLIC_DOMAIN = (
 
 
 def train(udhr: Path, blns: Path) -> None:
-    """Train four tokenizers on the lines of all languages, and cut the corpus of the goldens."""
+    """Train five tokenizers on the lines of all languages, and cut the corpus of the goldens."""
     lines = [
         line.strip()
         for path in sorted(udhr.glob("[a-z]*.txt"))
@@ -61,6 +62,7 @@ def train(udhr: Path, blns: Path) -> None:
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     pairs.train_from_iterator(lines, vocab_size=1800, special_tokens=specials, show_progress=False)
     pairs.save_model(str(folders["bytelevel"]))
+    _train_words(TOKENIZERS / "words", lines)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".tsv") as rules:
         rules.write(_rules())
         rules.flush()
@@ -86,6 +88,25 @@ def train(udhr: Path, blns: Path) -> None:
         user_defined_symbols=["<start_of_turn>"],
     )
     _write_corpus(udhr, blns)
+
+
+def _train_words(folder: Path, lines: list[str]) -> None:
+    """BPE as the small Blenderbot writes it: pieces that go on end in "@@", those that end a word are bare."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "SOURCE.txt").write_text(PUBLIC_DOMAIN, "utf-8")
+    model = tokenizers.Tokenizer(tokenizers.models.BPE(end_of_word_suffix="</w>"))
+    model.normalizer = tokenizers.normalizers.Lowercase()
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    options = {"vocab_size": 1300, "limit_alphabet": 300, "end_of_word_suffix": "</w>", "show_progress": False}
+    model.train_from_iterator(lines, tokenizers.trainers.BpeTrainer(**options))
+    state = json.loads(model.to_str())["model"]
+    pieces = sorted(state["vocab"], key=state["vocab"].get)
+    names = [piece.removesuffix("</w>") if piece.endswith("</w>") else f"{piece}@@" for piece in pieces]
+    specials = ["__null__", "__start__", "__end__", "__unk__", "__newln__"]
+    kept = [*specials, *(name for index, name in enumerate(names) if index % 40)]  # lacks a few pieces
+    write_json(folder / "vocab.json", {name: index for index, name in enumerate(kept)})
+    merges = [" ".join(merge) for merge in state["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), "utf-8")
 
 
 def _train_pieces(path: Path, lines: list[str], **options: object) -> None:
@@ -148,6 +169,11 @@ def record() -> None:
                 n: [expected[n]["ids"], tokenizer.decode(expected[n]["ids"], skip_special_tokens=True)] for n in SHOWN
             },
         }
+        if name in WRITERS:
+            rows = [*(answer["ids"] for answer in expected), *invented(len(tokenizer))]
+            decoded = [tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+            goldens[name]["decoded"] = "".join(digest({"text": text}) for text in decoded)
+            goldens[name]["targets"] = "".join(target_answers(tokenizer, corpus))
         print(name, goldens[name]["class"], sum(len(answer["ids"]) for answer in expected))
     (DATA / "goldens").mkdir(exist_ok=True)
     versions = {"transformers": transformers.__version__, "tokenizers": tokenizers.__version__}

@@ -3,10 +3,12 @@
 import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgenlp_export.tokenizer import convert_tokenizer
+from edgenlp_export.tokenizer.codes import M2M100
 from edgenlp_export.tokenizer.sentencepiece import Kind, Piece, SentencePieceModel, read_sentencepiece
 
 DATA = Path(__file__).parent / "data"
@@ -34,6 +36,22 @@ SPECIAL_TEXTS = [
     "a <extra_id_0> b<extra_id_7>c",
     "<|endoftext|> x <bos> <eos> <0x41> <start_of_turn>user",
     ">>fra<< bonjour en_XX",
+    "x >>fra<< y",
+    " >>fra<< x",
+    ">>fra<<x",
+    ">>fra<<",
+    ">>fra<<   ",
+    ">>cmn_Hans<<\u4eba\u4eba</s>>>id<<  two",
+    ">>nope<< x",
+    ">>nope<<x",
+    ">>no pe<",
+    ">> a <<\u4eba b",
+    ">>fra<< >>id<< c",
+    "__en__ one__fr__ two __xx__ __zh__",
+    "eng_Latn one fra_Latn two qqq_Latn",
+    "<mask_1> a <mask_2><unk_2> b <unk_102>",
+    "\u548c \u2603 x\u2603y \u03a9\u2248 \u548c\u2603 \u03a9\u2248\u2248",
+    "Hi.\nIt's 'a'\nB? (c)\n\n D !! \n e\x1cf \u03a3\u0391\u03a3 \u0130 __start__x __newln__ a@@ b",
     "brandnew Brandnew BRANDNEW",
     "un<ent>split <ent> ",
     "``quoted'' 9, 12, 1,000 é e\u0301 É ﬁne ½ …",
@@ -113,21 +131,55 @@ def byte_fallback(folder: Path, heads: Sequence[tuple[str, Kind]] = ()) -> None:
 
 
 LACKING = ("▁a", "ra", "的")  # source pieces that the vocabulary lacks
+CODES = (">>fra<<", ">>cmn_Hans<<", ">>id<<")
 
 
-def marian(folder: Path) -> None:
+def marian(folder: Path, codes: Sequence[str] = (">>fra<<",), *, separate: bool = False) -> None:
     """Source and target sides that share a vocabulary, which lacks a few source pieces and holds a few foreign ones."""
     model = read_sentencepiece(TOKENIZERS / "unigram" / "unigram.model")
     half = [piece for index, piece in enumerate(model.pieces) if index % 2 or index < 3 or len(piece.text) == 1]
     source = SentencePieceModel(**{**vars(model), "pieces": tuple(half)})
-    target = SentencePieceModel(**{**vars(model), "pieces": (*model.pieces[:3], *model.pieces[700:])})
-    names = ["</s>", "<unk>"]
-    names += [piece.text for piece in source.pieces[3:] if piece.text not in LACKING]
-    names += [piece.text for piece in target.pieces[3:] if piece.text not in names]
-    names += ["和", "Ω≈", ">>fra<<", "<pad>"]
+    other = [piece for index, piece in enumerate(model.pieces) if index >= 700 or index < 3 or len(piece.text) == 1]
+    target = SentencePieceModel(**{**vars(model), "pieces": tuple(other)})
+    sides = [[piece.text for piece in side.pieces[3:] if piece.text not in LACKING] for side in (source, target)]
     (folder / "source.spm").write_bytes(model_bytes(source))
     (folder / "target.spm").write_bytes(model_bytes(target))
+    if separate:  # <pad> has one id on both sides: transformers knows the source's alone
+        shared = min(map(len, sides))
+        for file, side in zip(("vocab.json", "target_vocab.json"), sides, strict=True):
+            names = ["</s>", "<unk>", *side[:shared], *codes, "<pad>", *side[shared:]]
+            write_json(folder / file, {name: index for index, name in enumerate(dict.fromkeys(names))})
+        return
+    names = ["</s>", "<unk>", *sides[0], *sides[1], "和", "Ω≈", *codes, "<pad>"]
     write_json(folder / "vocab.json", {name: index for index, name in enumerate(dict.fromkeys(names))})
+
+
+def plain_bpe() -> SentencePieceModel:
+    """A BPE model without bytes and without pieces of its user's, with the normalization of the other one."""
+    model = read_sentencepiece(TOKENIZERS / "bpe" / "bpe.model")
+    pieces = tuple(piece for piece in model.pieces if piece.kind not in (Kind.BYTE, Kind.USER_DEFINED))
+    charsmap = read_sentencepiece(TOKENIZERS / "unigram" / "unigram.model").charsmap
+    values = {"pieces": pieces, "charsmap": charsmap, "byte_fallback": False, "squeezes_spaces": True}
+    return SentencePieceModel(**{**vars(model), **values})
+
+
+def m2m100(folder: Path, *, bpe: bool) -> None:
+    """A model and a vocabulary that lacks a few of its pieces and holds a few that it lacks."""
+    model = plain_bpe() if bpe else read_sentencepiece(TOKENIZERS / "unigram" / "unigram.model")
+    (folder / "sentencepiece.bpe.model").write_bytes(model_bytes(model))
+    names = ["<s>", "<pad>", "</s>", "<unk>", *(piece.text for piece in model.pieces[3:] if piece.text not in LACKING)]
+    names += ["和", "Ω≈", "☃", "x☃y"]
+    write_json(folder / "vocab.json", {name: index for index, name in enumerate(dict.fromkeys(names))})
+
+
+def fairseq_bpe(folder: Path) -> None:
+    (folder / XLMR_FILE).write_bytes(model_bytes(plain_bpe()))
+
+
+def words(folder: Path) -> None:
+    """The pieces of the small Blenderbot: "th@@" for one that goes on."""
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).write_bytes((TOKENIZERS / "words" / name).read_bytes())
 
 
 def ready(folder: Path, make: Callable[[Path], None], tokenizer_class: str, edit: Callable[[Json], None]) -> None:
@@ -186,6 +238,7 @@ DEBERTA = [("[PAD]", Kind.CONTROL), ("[CLS]", Kind.CONTROL), ("[SEP]", Kind.CONT
 T5 = [("<pad>", Kind.CONTROL), ("</s>", Kind.CONTROL), ("<unk>", Kind.UNKNOWN)]
 GEMMA = [("<pad>", Kind.CONTROL), ("<eos>", Kind.CONTROL), ("<bos>", Kind.CONTROL), ("<unk>", Kind.UNKNOWN)]
 
+M2M100_TOKENS = [f"__{code}__" for code in M2M100["m2m100"]]
 XLMR_FILE = "sentencepiece.bpe.model"
 ENTITY = {"content": "<ent>", "single_word": False, "lstrip": False, "rstrip": True, "normalized": False}
 Files = Mapping[str, Mapping[str, object]]  # JSON files beside the vocabulary
@@ -296,6 +349,66 @@ CASES: Mapping[str, Case] = {
     "camembert ready": _ready(_xlmr, "CamembertTokenizer", forgets),
     "albert ready": _ready(_spiece(ALBERT), "AlbertTokenizer", boxed),
     "marian": (marian, _config(tokenizer_class="MarianTokenizer", source_lang="en", target_lang="fr")),
+    "marian of many targets": (partial(marian, codes=CODES), {"config.json": {"model_type": "marian"}}),
+    "marian of separate vocabularies": (
+        partial(marian, codes=CODES, separate=True),
+        _config(tokenizer_class="MarianTokenizer", separate_vocabs=True, clean_up_tokenization_spaces=False),
+    ),
+    "m2m100": (
+        partial(m2m100, bpe=False),
+        {"config.json": {"model_type": "m2m_100"}, **_config(additional_special_tokens=M2M100_TOKENS, src_lang="fr")},
+    ),
+    "m2m100 bpe": (
+        partial(m2m100, bpe=True),
+        _config(
+            tokenizer_class="M2M100Tokenizer",
+            language_codes="wmt21",
+            num_madeup_words=4,
+            additional_special_tokens=[f"__{code}__" for code in M2M100["wmt21"]],
+            model_max_length=1024,
+        ),
+    ),
+    "m2m100 unlisted": (partial(m2m100, bpe=False), _config(tokenizer_class="M2M100Tokenizer")),
+    "m2m100 bpe unlisted": (partial(m2m100, bpe=True), _config(tokenizer_class="M2M100Tokenizer", tgt_lang="zh")),
+    "nllb": (_xlmr, _config(tokenizer_class="NllbTokenizer", tgt_lang="fra_Latn")),
+    "nllb legacy": (
+        _xlmr,
+        _config(tokenizer_class="NllbTokenizer", legacy_behaviour=True, src_lang="deu_Latn", model_max_length=1024),
+    ),
+    "nllb bpe": (
+        fairseq_bpe,
+        _config(tokenizer_class="NllbTokenizerFast", additional_special_tokens=["eng_Latn", "fra_Latn", "qqq_Latn"]),
+    ),
+    "nllb ready": _ready(_xlmr, "NllbTokenizer", plain_mask, src_lang="rus_Cyrl"),
+    "nllb ready, legacy": _ready(fairseq_bpe, "NllbTokenizer", boxed, legacy_behaviour=True),
+    "mbart ready": _ready(_xlmr, "MBartTokenizer", plain_mask, src_lang="ro_RO"),
+    "mbart50 ready": _ready(_xlmr, "MBart50Tokenizer", forgets),
+    "pegasus": (_spiece(T5), {"config.json": {"model_type": "pegasus"}}),
+    "pegasus filled up": (
+        _spiece(T5),
+        _config(tokenizer_class="PegasusTokenizer", additional_special_tokens=["<mask_1>", "<ent>", "<unk_2>"]),
+    ),
+    "pegasus of another offset": (
+        _spiece(T5),
+        _config(tokenizer_class="PegasusTokenizer", offset=9, pad_token="[PAD]", model_max_length=64),
+    ),
+    "pegasus ready": _ready(_spiece(T5), "PegasusTokenizer", boxed),
+    "blenderbot": (byte_level, {"config.json": {"model_type": "blenderbot"}, **_config(add_prefix_space=True)}),
+    "blenderbot bare": (byte_level, _config(tokenizer_class="BlenderbotTokenizer")),
+    "blenderbot ready": _ready(byte_level, "BlenderbotTokenizer", plain_mask, add_prefix_space=True),
+    "blenderbot small": (words, {"config.json": {"model_type": "blenderbot-small"}}),
+    "umt5": (_spiece(T5), {"config.json": {"model_type": "umt5"}}),
+    "two models": (
+        word_piece,
+        {
+            "config.json": {
+                "model_type": "encoder-decoder",
+                "is_encoder_decoder": True,
+                "encoder": {"model_type": "bert"},
+                "decoder": {"model_type": "gpt2"},
+            }
+        },
+    ),
     # SentencePiece BPE with bytes
     "llama": (byte_fallback, _config(tokenizer_class="LlamaTokenizer")),
     "llama new": (byte_fallback, _config(tokenizer_class="LlamaTokenizer", legacy=False, add_eos_token=True)),
@@ -307,6 +420,13 @@ CASES: Mapping[str, Case] = {
     "llama ready": _ready(byte_fallback, "LlamaTokenizer", boxed, add_eos_token=True),
     "gemma": (lambda folder: byte_fallback(folder, GEMMA), _config(tokenizer_class="GemmaTokenizer")),
 }
+
+SLOW = frozenset(name for name in CASES if name.startswith(("marian", "m2m100", "blenderbot small")))
+"""Cases for which transformers has no fast tokenizer: it says nothing of offsets and type ids."""
+
+_SEQ2SEQ = ("bart", "blenderbot", "m2m100", "marian", "mbart", "nllb", "pegasus", "t5", "two models", "umt5")
+WRITERS = frozenset(name for name in CASES if name.startswith(_SEQ2SEQ))
+"""Cases whose tokenizers write too: what they decode, and how they read what is to be written, is recorded."""
 
 
 def write_folder(name: str, folder: Path) -> Json:

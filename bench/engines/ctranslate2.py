@@ -2,7 +2,7 @@
 
 Its encoder ends at the last hidden state, so the classification head runs in numpy here (a [texts, width] product:
 about a thousandth of a pass). That is how its users add one, too. Knows DistilBERT's head only. A decoder writes with
-`Generator.generate_batch`, which takes tokens as text.
+`Generator.generate_batch`, an encoder-decoder with `Translator.translate_batch`; both take tokens as text.
 """
 
 import json
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from workloads import seq2seq
 from workloads.decoder import Writer
 from workloads.encoder import Texts
 
@@ -18,7 +19,7 @@ PACKAGES = ("ctranslate2", "transformers", "torch", "numpy")
 OPTIONS = {"precision": ("int8", "float32")}
 NOTE = (
     "TransformersConverter; Encoder.forward_batch (pads ragged lists itself), the head is numpy, as it has none; "
-    "Generator.generate_batch with include_prompt_in_result=False"
+    "Generator.generate_batch with include_prompt_in_result=False; Translator.translate_batch, all of a call in one batch"
 )
 HEAD = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
 
@@ -101,3 +102,44 @@ def load_decoder(prepared: Path, threads: int, options: dict[str, str]) -> Write
         return np.asarray(generator.forward_batch([text]))[0, -1]
 
     return Writer(write, logits)
+
+
+prepare_seq2seq = prepare_decoder
+
+
+def facts_seq2seq(prepared: Path, config: dict, options: dict[str, str]) -> dict[str, float]:
+    """Return what a call reads, by the weights' number: one file holds all; the cache is fp32."""
+    return seq2seq.plain_facts(config, 8 if options["precision"] == "int8" else 32)
+
+
+def load_seq2seq(prepared: Path, threads: int, options: dict[str, str]) -> seq2seq.Writer:
+    """Open the translator with one worker of `threads` threads; the end is barred by the minimum length."""
+    import ctranslate2
+
+    translator = ctranslate2.Translator(
+        str(prepared), device="cpu", compute_type=options["precision"], inter_threads=1, intra_threads=threads
+    )
+    vocabulary = json.loads((prepared / "shared_vocabulary.json").read_text(encoding="utf-8"))
+    ids = {token: number for number, token in enumerate(vocabulary)}
+
+    def write(sources: Texts, beams: int, new: int) -> Texts:
+        results = translator.translate_batch(
+            [[vocabulary[token] for token in source] for source in sources],
+            beam_size=beams,
+            length_penalty=1,
+            min_decoding_length=new,
+            max_decoding_length=new,
+        )
+        return [[ids[token] for token in result.hypotheses[0]] for result in results]
+
+    def logits(source: list[int]) -> np.ndarray:
+        (result,) = translator.translate_batch(
+            [[vocabulary[token] for token in source]],
+            beam_size=1,
+            min_decoding_length=0,
+            max_decoding_length=1,
+            return_logits_vocab=True,
+        )
+        return np.asarray(result.logits[0][0], np.float32)
+
+    return seq2seq.Writer(write, logits)

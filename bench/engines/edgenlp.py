@@ -2,7 +2,8 @@
 
 The pipeline takes text, the workload gives ids, so the call enters one step behind the tokenizer: `pipe.encoder` with
 windows that hold the ids. It is the pipeline's own path from there: sorting, batches, padding, the graph. A decoder's
-loop is the plain greedy one over the decoder's own sequences: read the prompts, then step.
+loop is the plain greedy one over the decoder's own sequences: read the prompts, then step. An encoder-decoder writes with
+`generate`, the loop of the three tasks.
 """
 
 import json
@@ -12,21 +13,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from workloads import seq2seq
 from workloads.decoder import Writer
 from workloads.encoder import Texts
 
 PACKAGES = ("edgenlp", "onnxruntime", "numpy")
 SOURCES = ("edgenlp", "edgenlp_export")
 OPTIONS = {
-    "precision": ("int8", "fp32", "int8-block", "int4"),
+    "precision": ("int8", "fp32", "int8-block", "int4", "int8+int4", "int8+int8-block", "fp32+int4"),
     "prompt": ("none", "int8"),
     "cache": ("fp32", "int8"),
     "head": ("default", "int4", "int8-block"),
     "preset": ("throughput", "latency", "balanced", "battery"),
 }
 NOTE = (
-    "edgenlp_export.export, then the pipeline's encoder or the model's decoder; preset throughput and latency let idle "
-    "threads spin"
+    "edgenlp_export.export, then the pipeline's encoder, the model's decoder, or generate over what the model's encoder read; "
+    "A+B is encoder=A,decoder=B; preset throughput and latency let idle threads spin"
 )
 
 
@@ -58,12 +60,16 @@ def load_encoder(prepared: Path, threads: int, options: dict[str, str]) -> Calla
     return call
 
 
+def chosen(options: dict[str, str], **defaults: str) -> dict[str, str]:
+    """Return the options named that have another value than the default given."""
+    return {name: options[name] for name, default in defaults.items() if options[name] != default}
+
+
 def prepare_decoder(checkpoint: Path, out: Path, options: dict[str, str]) -> None:
     """Export the checkpoint as a bundle; how far rounding random weights may lead is for the workload's check to say."""
     import edgenlp_export
 
-    asked = {"prompt": options["prompt"], "head": options["head"]}
-    own = {name: value for name, value in asked.items() if value not in ("none", "default")}
+    own = chosen(options, prompt="none", head="default")
     edgenlp_export.export(
         checkpoint,
         out,
@@ -108,3 +114,60 @@ def load_decoder(prepared: Path, threads: int, options: dict[str, str]) -> Write
         return decoder.start(1, len(text)).read([text])[0]
 
     return Writer(write, logits)
+
+
+def sides(precision: str) -> tuple[str, str]:
+    """Return the precisions of encoder and decoder: of A+B, or of A for both."""
+    encoder, _, decoder = precision.partition("+")
+    return encoder, decoder or encoder
+
+
+def prepare_seq2seq(checkpoint: Path, out: Path, options: dict[str, str]) -> None:
+    """Export the checkpoint as a bundle; how far rounding random weights may lead is for the workload's check to say."""
+    import edgenlp_export
+
+    encoder, decoder = sides(options["precision"])
+    edgenlp_export.export(
+        checkpoint,
+        out,
+        precision=encoder if encoder == decoder else f"encoder={encoder},decoder={decoder}",
+        force=True,
+        tolerance=float("inf"),
+        **chosen(options, cache="fp32", head="default"),
+    )
+
+
+def facts_seq2seq(prepared: Path, config: dict, options: dict[str, str]) -> dict[str, float]:
+    """Return what a call reads, as its graphs tell; the encoder's holds what makes the source's keys and values."""
+    import limits
+
+    graphs = json.loads((prepared / "edgenlp.json").read_text(encoding="utf-8"))["graphs"]
+    encoder, decoder = sides(options["precision"])
+    return {
+        "read_mb": limits.graph_reads(prepared / graphs["decoder"]) / 1e6,
+        "source_mb": limits.graph_reads(prepared / graphs["encoder"]) / 1e6,
+        "cache_bits": int(options["cache"].removeprefix("fp").removeprefix("int")),
+        "encoder_bits": 32 if encoder == "fp32" else 8,
+        "decoder_bits": 32 if decoder == "fp32" else 8,
+    }
+
+
+def load_seq2seq(prepared: Path, threads: int, options: dict[str, str]) -> seq2seq.Writer:
+    """Open the bundle, read the sources, write with `generate`; a minimum of new tokens bars the end."""
+    from edgenlp.decode.generate import generate
+    from edgenlp.decode.options import merged
+    from edgenlp.model import open_model
+
+    model = open_model(prepared, threads=threads, preset=options["preset"])
+    reader, facts = model.seq2seq, json.loads((prepared / "edgenlp.json").read_text(encoding="utf-8"))["generation"]
+    start, ends = facts["decoder_start_token_id"], facts["eos_token_id"]
+
+    def write(sources: Texts, beams: int, new: int) -> Texts:
+        asked = {"num_beams": beams, "min_new_tokens": new, "max_new_tokens": new, "eos_token_id": ends}
+        written = generate(reader.read(sources), [[start]] * len(sources), merged({}, asked))
+        return [list(texts[0].ids) for texts in written]
+
+    def logits(source: list[int]) -> np.ndarray:
+        return reader.read([source]).start(1, 1).read([[start]])[0]
+
+    return seq2seq.Writer(write, logits)

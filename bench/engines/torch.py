@@ -4,14 +4,22 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from workloads import seq2seq
 from workloads.decoder import Writer
 from workloads.encoder import Texts, pad
 
+if TYPE_CHECKING:
+    from transformers import GenerationMixin
+
 PACKAGES = ("torch", "transformers", "numpy")
 OPTIONS = {"attention": ("sdpa", "eager")}
-NOTE = "transformers' model as it is, inference_mode, padded to the longest text with an attention mask"
+NOTE = (
+    "transformers' model as it is, inference_mode, padded to the longest text with an attention mask; generate; sdpa where the "
+    "model has it"
+)
 
 
 def prepare_encoder(checkpoint: Path, out: Path, options: dict[str, str]) -> None:
@@ -78,3 +86,55 @@ def load_decoder(prepared: Path, threads: int, options: dict[str, str]) -> Write
             return model(input_ids=torch.tensor([text])).logits[0, -1].numpy()
 
     return Writer(write, logits)
+
+
+prepare_seq2seq = prepare_encoder
+
+
+def facts_seq2seq(prepared: Path, config: dict, options: dict[str, str]) -> dict[str, float]:
+    """Return what a call reads: the checkpoint's weights."""
+    return seq2seq.plain_facts(config, 32)
+
+
+def load_seq2seq(prepared: Path, threads: int, options: dict[str, str]) -> seq2seq.Writer:
+    """Open the checkpoint in fp32 and write with `generate`; without sdpa, as T5 is, transformers takes its eager attention."""
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    return generating(
+        AutoModelForSeq2SeqLM.from_pretrained(
+            prepared,
+            attn_implementation=None if options["attention"] == "sdpa" else options["attention"],
+            dtype=torch.float32,
+        ).eval()
+    )
+
+
+def generating(model: "GenerationMixin") -> seq2seq.Writer:
+    """Return a writer of an encoder-decoder with transformers' `generate`; a minimum of new tokens bars the end."""
+    import torch
+
+    def write(sources: Texts, beams: int, new: int) -> Texts:
+        ids = torch.tensor(sources)
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            num_beams=beams,
+            do_sample=False,
+            min_new_tokens=new,
+            max_new_tokens=new,
+            length_penalty=1.0,
+            early_stopping=False,
+        )
+        return written[:, 1:].tolist()
+
+    def logits(source: list[int]) -> np.ndarray:
+        ids = torch.tensor([source])
+        start = torch.tensor([[model.config.decoder_start_token_id]])
+        with torch.inference_mode():
+            answer = model(input_ids=ids, attention_mask=torch.ones_like(ids), decoder_input_ids=start)
+        return answer.logits[0, -1].numpy()
+
+    return seq2seq.Writer(write, logits)

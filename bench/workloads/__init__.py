@@ -18,11 +18,12 @@ A workload called NAME is `workloads/NAME.py` with
     wrong(checks) -> bool                               so far off that its speed means nothing
     limits(config, inputs, machine) -> {measure: {bound: value}}
 
-A workload whose calls are more than one answer and one time (`decoder`) replaces `measure` by
+A workload whose calls are more than one answer and one time (`decoder`, `seq2seq`) replaces `measure` by
 
     probe(call, config) -> answers                      what is compared with the reference's, after the timing
     time_cases(call, inputs, config, effort, peak) -> {case: {measure: {"median", "min", "calls"}}}
     share(config, inputs, machine, entry, measures) -> value or None    of the limit, for what this engine reads
+    SHARE                                               optional: the heading of its table, else the bandwidth limit's
 
 and, in every engine that takes part, the functions `prepare_NAME` and `load_NAME` (see `engines/__init__.py`).
 """

@@ -7,12 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from edgenlp.bench import Report
-from edgenlp.bundle import Bundle
+from edgenlp.bundle import Bundle, Languages, Vocabulary
 from edgenlp.cli.show import amount, plain, seconds, table
 
 __all__ = ["default_models", "described", "exported", "facts", "measured"]
 
 _MOST_LABELS = 12
+_MOST_LANGUAGES = 8
+_HOW_READING = """\
+  Times are per call, text to arrays. Batch 1 is what a person waits for: p50 is
+  what to expect, p99 what happens now and then. In larger batches texts/s
+  matters: it says how long a file will take."""
+_HOW_WRITING = """\
+  Times are per call, prompts to the first new token. written/s is what comes
+  after it, of all texts together: one text is what a person reads along with."""
+_HOW_REWRITING = """\
+  Times are the encoder's: what a call takes to read its texts, and tokens/s its
+  rate. written/s is the decoder's after that, the answers of all texts together;
+  what beams give up on the way does not count."""
 
 
 def described(bundle: Bundle, *, default_for: Mapping[str, str], verified: bool, width: int) -> str:
@@ -34,16 +46,19 @@ def described(bundle: Bundle, *, default_for: Mapping[str, str], verified: bool,
             ("" if number else "files", f"{name}  {amount(file.size)}")
             for number, (name, file) in enumerate(bundle.files.items())
         ),
-        ("window", f"{bundle.window} tokens"),
-        ("vocabulary", _vocabulary(bundle)),
-        (
-            "special",
-            ", ".join(f"{role} {token} = {number}" for role, (token, number) in bundle.tokenizer.special.items()),
-        ),
+        ("window", _window(bundle)),
+        ("vocabulary", _vocabulary(bundle.tokenizer, bundle.window)),
+        ("special", _special(bundle.tokenizer)),
+        *_target(bundle),
+        ("languages", _languages(bundle.languages)),
         ("head", _head(bundle)),
         ("labels", _labels(bundle.head.labels)),
         ("cache", bundle.cache or ""),
-        ("writes with", ", ".join(f"{name} {value}" for name, value in bundle.generation.items())),
+        ("writes with", _options(bundle.generation)),
+        *(
+            ("" if number else "by task", f"{task}: {_options(options)}")
+            for number, (task, options) in enumerate(bundle.task_options.items())
+        ),
         ("chat", ", ".join(bundle.chat)),
         ("pooling", _pooling(bundle)),
         ("similarity", bundle.similarity or ""),
@@ -75,9 +90,19 @@ def exported(bundle: Bundle, folder: Path, took: float, *, width: int) -> str:
         ("differs by", _parity(bundle) or "not measured"),
         ("took", seconds(took)),
     ]
-    texts = "QUESTION --context TEXT" if bundle.tasks[0] == "question-answering" else "TEXT"
-    trial = f"edgenlp run {bundle.tasks[0]} --model {shlex.quote(str(folder))} {texts}"
+    trial = f"edgenlp run {bundle.tasks[0]} --model {shlex.quote(str(folder))} {_trial(bundle)}"
     return f"wrote {plain(folder)}\n{facts(rows, width=width)}\ntry it: {plain(trial)}"
+
+
+def _trial(bundle: Bundle) -> str:
+    """What a first run is given."""
+    if bundle.tasks[0] == "question-answering":
+        return "QUESTION --context TEXT"
+    if bundle.tasks[0] == "translation" and bundle.languages is not None:
+        source, target = bundle.languages.source, bundle.languages.target
+        other = target or next((code for code in bundle.languages.ids if code != source), source)
+        return f"--src-lang {source} --tgt-lang {other} TEXT"
+    return "TEXT"
 
 
 def default_models(tasks: Iterable[str], defaults: Mapping[str, Mapping[str, Any]], *, width: int) -> str:
@@ -108,22 +133,34 @@ def measured(report: Report) -> str:
         ("memory", f"{first} after the first answer, {peak} after all of the below"),
     ]
     writes = any(row.written_per_second for row in report.rows)
-    heads = ("batch", "tokens", "p50", "p90", "p99", "texts/s", "tokens/s", *(["written/s"] if writes else []), "runs")
-    rows: list[tuple[str, ...]] = [heads]
+    searches = any(row.beams for row in report.rows)
+    heads = [
+        *("batch", "tokens", *(["beams"] if searches else [])),
+        *(
+            "p50",
+            "p90",
+            "p99",
+            *([] if searches else ["texts/s"]),
+            "tokens/s",
+            *(["written/s"] if writes else []),
+            "runs",
+        ),
+    ]
+    rows: list[Sequence[str]] = [heads]
     for row in report.rows:
-        times = [seconds(value) for value in (row.p50, row.p90, row.p99)]
-        rates = [_rate(row.texts_per_second), f"{row.tokens_per_second:.0f}"]
-        written = [f"{row.written_per_second:.0f}" if row.written_per_second else ""] if writes else []
-        rows.append((str(row.batch), str(row.length), *times, *rates, *written, str(row.runs)))
+        cells = {
+            "batch": str(row.batch),
+            "tokens": str(row.length),
+            "beams": str(row.beams),
+            **{name: seconds(value) for name, value in (("p50", row.p50), ("p90", row.p90), ("p99", row.p99))},
+            "texts/s": _rate(row.texts_per_second),
+            "tokens/s": f"{row.tokens_per_second:.0f}",
+            "written/s": _rate(row.written_per_second) if row.written_per_second else "",
+            "runs": str(row.runs),
+        }
+        rows.append([cells[head] for head in heads])
     skipped = f"  left out, longer than the model's window: {', '.join(map(str, report.skipped))} tokens\n"
-    how = (
-        "  Times are per call, prompts to the first new token. written/s is what comes\n"
-        "  after it, of all texts together: one text is what a person reads along with."
-        if writes
-        else "  Times are per call, text to arrays. Batch 1 is what a person waits for: p50 is\n"
-        "  what to expect, p99 what happens now and then. In larger batches texts/s\n"
-        "  matters: it says how long a file will take."
-    )
+    how = _HOW_REWRITING if searches else _HOW_WRITING if writes else _HOW_READING
     figures = table(rows, right=range(len(heads)))
     return f"{plain(report.name)}\n{table(about)}\n\n{figures}\n{skipped if report.skipped else ''}\n{how}"
 
@@ -138,20 +175,50 @@ def _count(number: int) -> str:
 
 def _precision(bundle: Bundle) -> str:
     kept = ", ".join(f"{pattern} at {precision}" for pattern, precision in bundle.kept)
-    head = bundle.head.precision
-    kept += f"{', ' if kept else ''}head at {head}" if head and head != bundle.precision else ""
+    head, writing = bundle.head.precision, bundle.decoder_precision or bundle.precision
+    kept += f"{', ' if kept else ''}head at {head}" if head and head != writing else ""
     prompt = f", prompts read at {bundle.prompt}" if bundle.prompt else ""
-    return bundle.precision + (f" ({kept})" if kept else "") + prompt
+    both = f"encoder {bundle.precision}, decoder {bundle.decoder_precision}" if bundle.decoder_precision else ""
+    return (both or bundle.precision) + (f" ({kept})" if kept else "") + prompt
 
 
-def _vocabulary(bundle: Bundle) -> str:
-    facts = bundle.tokenizer
+def _window(bundle: Bundle) -> str:
+    written = bundle.target_window
+    return f"{bundle.window} tokens" + (f" are read, {written} written" if written is not None else "")
+
+
+def _vocabulary(facts: Vocabulary, window: int | None) -> str:
     notes = [f"{facts.size} tokens"]
-    if facts.max_length is not None and facts.max_length != bundle.window:
+    if window is not None and facts.max_length is not None and facts.max_length != window:
         notes.append(f"declared for texts of {facts.max_length}")
-    if facts.truncation_side != "right":
+    if window is not None and facts.truncation_side != "right":
         notes.append(f"long texts lose their {facts.truncation_side} end")
     return ", ".join(notes)
+
+
+def _special(facts: Vocabulary) -> str:
+    return ", ".join(f"{role} {token} = {number}" for role, (token, number) in facts.special.items())
+
+
+def _target(bundle: Bundle) -> list[tuple[str, str]]:
+    """Of the vocabulary that is written, where it is another than that which is read."""
+    facts = bundle.target_tokenizer
+    return [] if facts is None else [("written with", _vocabulary(facts, None)), ("", _special(facts))]
+
+
+def _languages(languages: Languages | None) -> str:
+    if languages is None:
+        return ""
+    codes = list(languages.ids)
+    few = ", ".join(codes[:_MOST_LANGUAGES]) + (", … (--json has all)" if len(codes) > _MOST_LANGUAGES else "")
+    default = f"from {languages.source}" + (f" to {languages.target}" if languages.target else "")
+    return f"{len(codes)}: {few}; {default} unless told otherwise"
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value!r}" if isinstance(value, str) else f"{name} {value}" for name, value in options.items()
+    )
 
 
 def _head(bundle: Bundle) -> str:

@@ -3,15 +3,16 @@
 Everything is lazy: a stream of any length is read a bounded number of lines ahead.
 """
 
+import contextlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgenlp.errors import InputError
 
-__all__ = ["Form", "answers", "decoded", "given_texts", "inputs"]
+__all__ = ["Form", "answers", "decoded", "given_texts", "inputs", "placed", "whole"]
 
 Placed = tuple[str, Any]  # where it stood ("line 3", "" for the only one), and what
 
@@ -58,6 +59,11 @@ def decoded(stream: Iterable[bytes], name: str) -> Iterator[Placed]:
                 " iconv -f LATIN1 -t UTF-8, or whatever its encoding is"
             ) from error
         yield where, text.removesuffix("\n").removesuffix("\r")
+
+
+def whole(lines: Iterable[Placed]) -> Iterator[Placed]:
+    """All lines as one text."""
+    yield "", "\n".join(line for _, line in lines)
 
 
 def given_texts(texts: Sequence[str]) -> Iterator[Placed]:
@@ -129,7 +135,22 @@ def _parsed(where: str, line: str, form: Form) -> Any:
     return value if len(fields) > 1 else value["text"]
 
 
-def answers(task: Callable[[Iterator[Any]], Iterator[Any]], placed: Iterable[Placed]) -> Iterator[tuple[Any, Any]]:
+@contextlib.contextmanager
+def placed(where: str) -> Generator[None]:
+    """Errors of an input say where it stood.
+
+    Raises:
+        InputError: The input cannot be answered.
+    """
+    try:
+        yield
+    except InputError as error:
+        if not where:
+            raise
+        raise InputError(f"{where}: {error}") from error
+
+
+def answers(task: Callable[[Iterator[Any]], Iterator[Any]], given: Iterable[Placed]) -> Iterator[tuple[Any, Any]]:
     """Each input with its answer, in order. What precedes a bad input is still answered; the error says where it stood.
 
     Raises:
@@ -138,7 +159,7 @@ def answers(task: Callable[[Iterator[Any]], Iterator[Any]], placed: Iterable[Pla
     waiting: deque[Placed] = deque()  # read, not answered yet: the task reads ahead to fill batches
 
     def read() -> Iterator[Any]:
-        for entry in placed:
+        for entry in given:
             waiting.append(entry)
             yield entry[1]
 
@@ -148,9 +169,7 @@ def answers(task: Callable[[Iterator[Any]], Iterator[Any]], placed: Iterable[Pla
     except InputError:
         while waiting:
             where, item = waiting.popleft()
-            try:
+            with placed(where):
                 result = next(task(iter([item])))
-            except InputError as own:
-                raise InputError(f"{where}: {own}" if where else str(own)) from own
             yield item, result
         raise

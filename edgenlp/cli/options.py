@@ -1,11 +1,11 @@
 """The arguments of the command `edgenlp`: names, forms and help. Knows no command's work, and imports nothing heavy."""
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from edgenlp.cli.flags import add_task_options, counts, task_options
 
 __all__ = ["build_parser", "task_options"]
 
@@ -17,6 +17,8 @@ examples:
   edgenlp export ./distilbert-sst2 ./sst2
   edgenlp export ./bert-ner ./ner --precision int8-block
   edgenlp export ./bert-ner ./ner --keep 'fp32=*layer.0.*' --keep 'fp16=classifier*'
+  edgenlp export ./smollm ./smollm-int4 --precision int4 --prompt-precision int8
+  edgenlp export ./bart-large-cnn ./cnn --precision encoder=int8,decoder=int4
   edgenlp export ./bert-ner --list-tensors
 """
 _RUN = """\
@@ -34,6 +36,10 @@ examples:
   edgenlp run question-answering --jsonl --file questions.jsonl
   edgenlp run text-generation --model ./gpt2 "Once upon" --max-new-tokens 40
   edgenlp run text-generation --model ./smollm --chat
+  edgenlp run summarization --model ./cnn --whole --file report.txt
+  edgenlp run translation --model ./opus-mt-en-fr "A cat." --alternatives 3
+  edgenlp run translation_en_to_fr --model ./t5-small "A cat." --greedy
+  edgenlp run translation --model ./mbart50 --src-lang en_XX --tgt-lang fr_XX "A cat."
   tail -f log | edgenlp run text-classification --batch-size 1
 
 with --jsonl each line is a JSON object:
@@ -51,16 +57,16 @@ examples:
   edgenlp inspect --defaults
 """
 _BENCH = """\
-Measure a bundle on this machine: latency, texts and tokens per second, time
-to load, a cold start, memory, size. Close what else is running first: other
-programs make every number worse.
+Measure a bundle on this machine: latency, tokens read and written per second,
+time to load, a cold start, memory, size. Close what else is running first:
+other programs make every number worse.
 
 examples:
   edgenlp bench ./sst2
   edgenlp bench ./sst2 --batch 1,32 --length 64 --threads 4
+  edgenlp bench ./opus-mt-en-fr --length 32 --beams 1,4,8
   edgenlp bench ./sst2 --json | tail -n 1 > sst2.json
 """
-_TASK_OPTIONS = "options of the task"
 
 
 class _Intermixed(argparse.ArgumentParser):
@@ -106,13 +112,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def task_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of the task that were given, by the names that `pipeline(...)` knows."""
-    group = next(group for group in args.parser._action_groups if group.title == _TASK_OPTIONS)
-    named = {action.dest for action in group._group_actions} - {"option"}
-    return {name: value for name, value in vars(args).items() if name in named} | dict(args.option)
-
-
 class _Version(argparse.Action):
     """Like argparse's own, but looks the version up only when asked."""
 
@@ -129,7 +128,10 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write")
     parser.add_argument("--task", help="the task that the bundle is for, where the checkpoint leaves it open")
     parser.add_argument(
-        "--precision", default="int8", help="fp32, fp16, int8, int8-block or int4 (default: %(default)s)"
+        "--precision",
+        default="int8",
+        help="fp32, fp16, int8, int8-block or int4; of an encoder-decoder also one for each, as in"
+        " encoder=int8,decoder=int4 (default: %(default)s)",
     )
     parser.add_argument(
         "--keep",
@@ -142,13 +144,13 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--cache",
         default="fp32",
         metavar="PRECISION",
-        help="of keys and values, to write text: fp32 or int8 (default: %(default)s)",
+        help="of a decoder's keys and values: fp32 or int8 (default: %(default)s)",
     )
     parser.add_argument(
         "--prompt-precision",
         dest="prompt",
         metavar="PRECISION",
-        help="to write text: a second graph that reads prompts; int8 beside int4 reads them faster, for a larger bundle",
+        help="of a decoder: a second graph that reads prompts; int8 beside int4 reads them faster, for a larger bundle",
     )
     parser.add_argument(
         "--head-precision",
@@ -174,13 +176,16 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "task", metavar="TASK", help="text-classification, token-classification, … or an alias such as ner"
+        "task",
+        metavar="TASK",
+        help="text-classification, summarization, … or another name of one: ner, translation_en_to_fr",
     )
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts; none: --file or stdin, one a line")
     parser.add_argument(
         "--model", metavar="M", help="a bundle's folder or an installed model's name (default: the task's own)"
     )
     parser.add_argument("--file", metavar="F", help="read this file, one text a line")
+    parser.add_argument("--whole", action="store_true", help="the file, or stdin, is one text, with its lines")
     parser.add_argument("--jsonl", action="store_true", help="lines are JSON objects of the task's own form")
     parser.add_argument("--json", action="store_true", help="answer in JSON on a terminal too")
     parser.add_argument("--context", metavar="TEXT", help="question answering: where to look for the answer")
@@ -191,50 +196,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chat", action="store_true", help="text generation: a conversation, one turn a line")
     parser.add_argument("--system", metavar="TEXT", help="with --chat: what the model is told at the beginning")
     _add_machine(parser)
-    group = parser.add_argument_group(_TASK_OPTIONS, argument_default=argparse.SUPPRESS)
-    group.add_argument("--top-k", dest="top_k", type=_top, metavar="K", help='how many answers; "all" for all')
-    group.add_argument("--labels", dest="candidate_labels", type=_names, metavar="A,B", help="zero-shot: the labels")
-    group.add_argument(
-        "--template", dest="hypothesis_template", metavar="T", help='zero-shot: as in "This text is about {}."'
-    )
-    group.add_argument(
-        "--multi-label", dest="multi_label", action="store_true", help="zero-shot: labels may hold together"
-    )
-    group.add_argument(
-        "--aggregation",
-        dest="aggregation_strategy",
-        metavar="S",
-        help="entities: none, simple (the default here), first, average or max",
-    )
-    group.add_argument("--targets", type=_names, metavar="A,B", help="fill-mask: choose among these words")
-    group.add_argument("--pooling", metavar="P", help="features: mean, cls, max or last")
-    group.add_argument("--normalize", action="store_true", help="features: scale vectors to length 1")
-    group.add_argument(
-        "--truncate-dim", dest="truncate_dim", type=int, metavar="N", help="features: keep the first N numbers"
-    )
-    group.add_argument(
-        "--max-new-tokens", dest="max_new_tokens", type=int, metavar="N", help="text generation: most tokens to write"
-    )
-    group.add_argument("--temperature", type=float, metavar="T", help="text generation: below 1 is more predictable")
-    group.add_argument("--top-p", dest="top_p", type=float, metavar="P", help="text generation: as in nucleus sampling")
-    group.add_argument(
-        "--greedy", dest="do_sample", action="store_false", help="text generation: always the likeliest token"
-    )
-    group.add_argument("--seed", type=int, metavar="N", help="text generation: the same seed gives the same text")
-    group.add_argument(
-        "--long-input", dest="long_input", metavar="W", help="longer than the window: error, truncate or stride"
-    )
-    group.add_argument(
-        "--batch-size", dest="batch_size", type=int, metavar="N", help="texts at a time; 1 answers each at once"
-    )
-    group.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        type=_option,
-        metavar="NAME=VALUE",
-        help="any other option of the task; the value is JSON, or else text",
-    )
+    add_task_options(parser)
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
@@ -246,10 +208,14 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="M", help="a bundle's folder or an installed model's name")
-    parser.add_argument("--batch", type=_counts, default=(1, 8), metavar="N,N", help="texts per call (default: 1,8)")
+    parser.add_argument("--batch", type=counts, default=(1, 8), metavar="N,N", help="texts per call (default: 1,8)")
     parser.add_argument(
-        "--length", type=_counts, default=(16, 128, 512), metavar="N,N", help="tokens (default: 16,128,512)"
+        "--length",
+        type=counts,
+        metavar="N,N",
+        help="tokens of a text (default: 16,128,512; of the sources of an encoder-decoder 32,256)",
     )
+    parser.add_argument("--beams", type=counts, metavar="N,N", help="of an encoder-decoder (default: 1,4)")
     _add_machine(parser)
     parser.add_argument(
         "--seconds", type=float, default=2.0, metavar="S", help="time for each row (default: %(default)s)"
@@ -265,31 +231,3 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="balanced (the default), latency, throughput or battery",
     )
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {text!r}")
-    try:
-        return name.replace("-", "_"), json.loads(value)
-    except (ValueError, RecursionError):
-        return name.replace("-", "_"), value  # plain text needs no quotes
-
-
-def _top(text: str) -> int | None:
-    return None if text == "all" else _count(text)
-
-
-def _names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _counts(text: str) -> Sequence[int]:
-    return tuple(_count(part) for part in text.split(","))
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected whole numbers from 1, found {text!r}")
-    return int(text)

@@ -246,13 +246,28 @@ def _written(given: Any, result: Any, view: View) -> str:
     return ("\n" + "─" * 8 + "\n").join(harmless(str(text)) for text in texts)
 
 
+def _rewritten(given: Any, result: Any, view: View) -> str:
+    """One text as it is; several, and those with scores, below what they are answers to."""
+    texts = [next(value for name, value in item.items() if name != "score") for item in result]
+    if len(result) == 1 and result[0].get("score") is None:
+        return harmless(str(texts[0]))
+    rows = [
+        (str(number) if item.get("score") is None else f"{item['score']:.4f}", plain(text))
+        for number, (item, text) in enumerate(zip(result, texts, strict=True), 1)
+    ]
+    return _heading(cut(_text(given), view.width), view) + "\n" + table(rows, right={0})
+
+
 _ANSWERS: Mapping[str, Callable[[Any, Any, View], str]] = {
     "feature-extraction": _features,
     "fill-mask": _filled,
     "question-answering": _answered,
     "sentence-similarity": _similar,
+    "summarization": _rewritten,
+    "text2text-generation": _rewritten,
     "text-classification": _classified,
     "text-generation": _written,
     "token-classification": _entities,
+    "translation": _rewritten,
     "zero-shot-classification": _zero_shot,
 }

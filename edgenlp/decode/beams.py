@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenlp.decode.rows import Collect, Ends, Finish, Floats, Generated, Process, Sequences
-from edgenlp.logits import best, log_softmax
+from edgenlp.decode.rows import Collect, Ends, Finish, Floats, Generated, Process, Sequences, closed_up
+from edgenlp.logits import best, best_sums, normalize_logits
 
 __all__ = ["BeamPlan", "History", "Search", "go_on", "search"]
 
@@ -131,9 +131,12 @@ class Search:
         """
         count, columns = scores.shape
         most = max(2, 1 + len(ends.eos)) * count  # enough that `count` go on even where every beam's best ends it
-        total = (scores + self.scores[:, None]).ravel()
-        chosen = _drawn(total, most, draw, self.number) if draw else best(total, most)
-        values: Floats = total[chosen]
+        if draw:
+            total = (scores + self.scores[:, None]).ravel()
+            chosen = _drawn(total, most, draw, self.number)
+            values: Floats = total[chosen]
+        else:
+            chosen, values = best_sums(scores, self.scores, most)
         parents, tokens = np.divmod(chosen, columns)
         finishes = self._finishes(parents, tokens, ends, now)
         hits = np.array([finish is not None for finish in finishes])
@@ -257,8 +260,9 @@ def search(
     count = len(under_way[0].scores)
     sequences.select([place for place in range(len(under_way)) for _ in range(count)])
     logits = np.repeat(logits, count, axis=0)
+    kept = under_way[0].plan.collect.logits
     while True:
-        scores = log_softmax(logits)
+        scores, logits = _log_probabilities(logits, kept=kept)
         if process:
             rows = [row for item in under_way for row in item.rows]
             scores = process(rows, scores, [item.number for item in under_way for _ in range(count)])
@@ -271,6 +275,13 @@ def search(
         under_way, logits = go_on(sequences, under_way)
         if not under_way:
             return
+
+
+def _log_probabilities(logits: Floats, *, kept: bool) -> tuple[Floats, Floats]:
+    """Of logits [rows, columns], written over them unless they are kept; and the logits, if they are."""
+    scores = logits.copy() if kept else logits
+    normalize_logits(scores, np.empty_like(scores))
+    return scores, logits
 
 
 class _Searching(Protocol):
@@ -289,7 +300,7 @@ S = TypeVar("S", bound=_Searching)
 
 def go_on(sequences: Sequences, under_way: Sequence[S]) -> tuple[list[S], Floats]:
     """Let the beams of searches that are not over take their step: those searches, and the logits of their beams."""
-    kept = [place for place, item in enumerate(under_way) if not item.over]
+    kept = closed_up([place for place, item in enumerate(under_way) if not item.over])
     if not kept:
         return [], np.empty((0, sequences.columns), np.float32)
     count = len(under_way[0].parents)

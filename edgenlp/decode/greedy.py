@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenlp.decode.rows import Collect, Ends, Finish, Floats, Process, Row, Sequences, Written
+from edgenlp.decode.rows import Collect, Ends, Finish, Floats, Process, Row, Sequences, Written, closed_up
 from edgenlp.decode.sampling import log_probabilities
 
 __all__ = ["Chooser", "append", "write"]
@@ -109,6 +109,7 @@ def write(
         if not kept:
             return
         if len(kept) < len(under_way):
+            kept = closed_up(kept)
             sequences.select(kept)
             under_way = [under_way[place] for place in kept]
             tokens = [tokens[place] for place in kept]

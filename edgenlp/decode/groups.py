@@ -14,7 +14,7 @@ from edgenlp.decode.beams import BeamPlan, History, go_on
 from edgenlp.decode.processors import Diversity
 from edgenlp.decode.rows import Ends, Finish, Floats, Generated, Process, Sequences
 from edgenlp.errors import InputError
-from edgenlp.logits import best, log_softmax
+from edgenlp.logits import best_sums, log_softmax
 
 __all__ = ["GroupSearch", "search_groups"]
 
@@ -123,8 +123,7 @@ class GroupSearch:
             self.tokens[own] = self._pad
             self.parents[own] = first
             return
-        total = (scores + group.scores[:, None]).ravel()
-        chosen = best(total, max(2, 1 + len(eos)) * self.size)
+        chosen, totals = best_sums(scores, group.scores, max(2, 1 + len(eos)) * self.size)
         place = 0
         for rank, candidate in enumerate(chosen):
             parent, token = divmod(int(candidate), scores.shape[1])
@@ -133,9 +132,9 @@ class GroupSearch:
                 if rank < self.size:
                     length = self.length + 1 - self._start
                     ids = np.append(self.ids[parent, self._start : self.length], eos[0])
-                    group.add(float(total[candidate]), ids, self._path(parent, parent), "eos", length=length)
+                    group.add(float(totals[rank]), ids, self._path(parent, parent), "eos", length=length)
                 continue
-            group.scores[place] = total[candidate]
+            group.scores[place] = totals[rank]
             self.tokens[first + place] = token
             self.parents[first + place] = parent
             place += 1
@@ -145,7 +144,7 @@ class GroupSearch:
             raise InputError(
                 "more end tokens than candidates: eos_token_id names one token several times; name it once"
             )
-        group.judge(float(total[chosen[0]]), self.length + 1 - self._start, self._limit - self._start)
+        group.judge(float(totals[0]), self.length + 1 - self._start, self._limit - self._start)
 
     def _path(self, beam: int, *more: int) -> Ids:
         return np.append(self._paths[beam, : self.length - self._start], more).astype(np.int64)

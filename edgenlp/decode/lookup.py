@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenlp.decode.greedy import Chooser, append
-from edgenlp.decode.rows import Ends, Finish, Floats, Row, Sequences, Written
+from edgenlp.decode.rows import Ends, Finish, Floats, Row, Sequences, Written, closed_up
 
 __all__ = ["guess", "write_ahead"]
 
@@ -80,6 +80,7 @@ def write_ahead(
         if not kept:
             return
         if len(kept) < len(under_way):
+            kept = closed_up(kept)
             sequences.select(kept)
             under_way = [under_way[place] for place in kept]
         # of the room that is left, the last token is the model's own

@@ -19,6 +19,7 @@ __all__ = [
     "Rows",
     "Sequences",
     "Written",
+    "closed_up",
 ]
 
 Floats = NDArray[np.float32]
@@ -189,3 +190,11 @@ class Row:
             logits=tuple(self.logits) if collect.logits else None,
             logprobs=tuple(self.logprobs) if collect.logprobs else None,
         )
+
+
+def closed_up(kept: Sequence[int]) -> list[int]:
+    """The rows `kept`, ascending, in an order in which as many as can be stay where they are: the last ones fill what is left free."""
+    count = len(kept)
+    last = iter([place for place in kept if place >= count])
+    stay = {place for place in kept if place < count}
+    return [place if place in stay else next(last) for place in range(count)]

@@ -2,10 +2,7 @@
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-import numpy as np
 
 from edgenlp.chat import check_messages, is_chat
 from edgenlp.conversation import Conversation
@@ -25,9 +22,13 @@ from edgenlp.tasks.writing import (
     FULL_TEXT,
     NEW_TEXT,
     TENSORS,
+    Observer,
+    extras,
     generation_defaults,
     return_type_of,
+    shown,
     takes,
+    threaded,
     written_options,
 )
 from edgenlp.tokens import as_text
@@ -141,7 +142,7 @@ class TextGeneration(Task):
 
         Closing the iterator, or cancelling the task that reads it, ends the work after the step under way.
         """
-        return _threaded(self.stream(text_inputs, **options))
+        return threaded(self.stream(text_inputs, **options))
 
     def score(self, texts: Any, *, add_special_tokens: bool = True, long_input: str = "error") -> Any:
         """How likely the model finds texts.
@@ -251,7 +252,7 @@ class TextGeneration(Task):
         streamer = plan.writing.streamer
         writing, observer = plan.writing, None
         if streamer is not None:
-            observer = _Observer(streamer, prompts[0].ids)
+            observer = Observer(streamer, prompts[0].ids)
             writing = dataclasses.replace(
                 writing, streamer=None, stopping_criteria=(*writing.stopping_criteria, observer)
             )
@@ -279,7 +280,7 @@ class TextGeneration(Task):
             else:
                 result = {"generated_text": self._text(prompt, ids, plan)}
                 if plan.writing.return_dict_in_generate:
-                    result |= _extras(item, alone=len(found) == 1)
+                    result |= extras(item, alone=len(found) == 1)
             results.append(result)
         return results
 
@@ -332,70 +333,7 @@ class TextGeneration(Task):
             guides=plan.processors(),
             sequences=sequences,
         )
-        return _texts(steps, pieces, () if prompt.own else prompt.ids)
-
-
-def _texts(steps: Iterator[Any], pieces: TextPieces, first: Sequence[int]) -> Iterator[str]:
-    """The texts of what is written; a generator, so that closing it closes `steps`."""
-    with_prompt = pieces.push(first)
-    if with_prompt:
-        yield with_prompt
-    for step in steps:
-        for written in step:
-            if text := pieces.push(written.tokens):
-                yield text
-        if pieces.stopped is not None:
-            return
-    if text := pieces.finish():
-        yield text
-
-
-async def _threaded(pieces: Iterator[str]) -> AsyncIterator[str]:
-    import asyncio  # whoever comes here has it already; the others do without
-
-    loop = asyncio.get_running_loop()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="edgenlp-stream")
-    try:
-        while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
-            yield piece
-    finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            thread.submit(close)  # after the step under way, on its own thread
-        thread.shutdown(wait=False)
-
-
-class _Observer:
-    """Hands new ids to a streamer as they come; a stopping criterion that never stops."""
-
-    def __init__(self, streamer: Any, prompt: Sequence[int]) -> None:
-        self._streamer = streamer
-        self._seen = len(prompt)
-        self._start = len(prompt)
-        streamer.put(np.array([prompt], np.int64))
-
-    def __call__(self, ids: Any, scores: Any) -> bool:
-        self._streamer.put(np.array(ids[self._seen :], np.int64))
-        self._seen = len(ids)
-        return False
-
-    def end(self, ids: Sequence[int]) -> None:
-        """All new ids: the last ones may not have been seen."""
-        if rest := ids[self._seen - self._start :]:
-            self._streamer.put(np.array(rest, np.int64))
-        self._streamer.end()
-
-
-def _extras(item: Generated, *, alone: bool) -> dict[str, Any]:
-    """What transformers adds with return_dict_in_generate."""
-    found: dict[str, Any] = {}
-    if item.scores is not None:
-        found["scores"] = [row.tolist() for row in item.scores]
-    if item.logits is not None:
-        found["logits"] = [row.tolist() for row in item.logits]
-    if item.score is not None and alone:
-        found["sequences_scores"] = [item.score]
-    return found
+        return shown(steps, pieces, () if prompt.own else prompt.ids)
 
 
 def _is_one(value: Any) -> bool:

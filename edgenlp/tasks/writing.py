@@ -1,4 +1,4 @@
-"""What tasks that write text have in common: which options are the task's own, and which of them win. Knows no model run.
+"""What tasks that write text have in common: which options are theirs, which of them win, how text is handed over. Runs no model.
 
 Options come from four places. The order is that of transformers 4.57 (`Pipeline.__init__`, `_sanitize_parameters`): the task's own
 defaults, the checkpoint's where the task has none, the options of `pipeline(...)`, the checkpoint's for this task, those of the call.
@@ -6,15 +6,32 @@ defaults, the checkpoint's where the task has none, the options of `pipeline(...
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import numpy as np
 
 from edgenlp.bundle import Bundle
 from edgenlp.decode.options import Generation, merged
+from edgenlp.decode.rows import Generated
 from edgenlp.decode.values import RULES
 from edgenlp.errors import InputError
+from edgenlp.streaming import TextPieces
 
-__all__ = ["FULL_TEXT", "NEW_TEXT", "TENSORS", "generation_defaults", "return_type_of", "takes", "written_options"]
+__all__ = [
+    "FULL_TEXT",
+    "NEW_TEXT",
+    "TENSORS",
+    "Observer",
+    "extras",
+    "generation_defaults",
+    "return_type_of",
+    "shown",
+    "takes",
+    "threaded",
+    "written_options",
+]
 
 TENSORS, NEW_TEXT, FULL_TEXT = "tensors", "new_text", "full_text"
 _RETURN_TYPES = (TENSORS, NEW_TEXT, FULL_TEXT)  # in the order of transformers' ReturnType
@@ -129,3 +146,72 @@ def takes(own: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..
         merged({}, {name: None})  # knows what transformers has and edgenlp has not
 
     return decorate
+
+
+def shown(steps: Iterator[Any], pieces: TextPieces, first: Sequence[int]) -> Iterator[str]:
+    """The texts of what is written, that of `first` before; a generator, so that closing it closes `steps`."""
+    if text := pieces.push(first):
+        yield text
+    for step in steps:
+        for written in step:
+            if text := pieces.push(written.tokens):
+                yield text
+        if pieces.stopped is not None:
+            return
+    if text := pieces.finish():
+        yield text
+
+
+async def threaded(pieces: Iterator[str]) -> AsyncIterator[str]:
+    """`pieces` for asyncio: each is made on a thread of its own, which ends with the iterator."""
+    import asyncio  # whoever comes here has it already; the others do without
+
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="edgenlp-stream")
+    try:
+        while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
+            yield piece
+    finally:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            thread.submit(close)  # after the step under way, on its own thread
+        thread.shutdown(wait=False)
+
+
+class Observer:
+    """Hands new ids to a streamer as they come; a stopping criterion that never stops.
+
+    Args:
+        streamer: Has `put` and `end`.
+        prompt: What comes before the new ids; handed over at once.
+    """
+
+    def __init__(self, streamer: Any, prompt: Sequence[int]) -> None:
+        self._streamer = streamer
+        self._seen = len(prompt)
+        self._start = len(prompt)
+        streamer.put(np.array([prompt], np.int64))
+
+    def __call__(self, ids: Any, scores: Any) -> bool:
+        """Hand over what is new in `ids` [tokens]."""
+        self._streamer.put(np.array(ids[self._seen :], np.int64))
+        self._seen = len(ids)
+        return False
+
+    def end(self, ids: Sequence[int]) -> None:
+        """All new ids: the last ones may not have been seen."""
+        if rest := ids[self._seen - self._start :]:
+            self._streamer.put(np.array(rest, np.int64))
+        self._streamer.end()
+
+
+def extras(item: Generated, *, alone: bool) -> dict[str, Any]:
+    """What transformers adds with return_dict_in_generate."""
+    found: dict[str, Any] = {}
+    if item.scores is not None:
+        found["scores"] = [row.tolist() for row in item.scores]
+    if item.logits is not None:
+        found["logits"] = [row.tolist() for row in item.logits]
+    if item.score is not None and alone:
+        found["sequences_scores"] = [item.score]
+    return found

@@ -5,19 +5,47 @@ from collections.abc import Callable, Mapping
 from edgenlp.errors import UnsupportedError
 
 from ..checkpoint import Checkpoint
-from . import bert_checkpoints, gpt_checkpoints, llama_checkpoints, parts
+from . import (
+    bart_checkpoints,
+    bart_classifier,
+    bert_checkpoints,
+    composite_checkpoints,
+    gpt_checkpoints,
+    llama_checkpoints,
+    parts,
+    t5_checkpoints,
+)
 
-__all__ = ["DECODERS", "ENCODERS", "HEADS", "TASK_HEADS", "architectures", "family_of", "head_of"]
+__all__ = [
+    "CLASSIFIERS",
+    "DECODERS",
+    "ENCODERS",
+    "ENCODER_DECODERS",
+    "HEADS",
+    "TASK_HEADS",
+    "architectures",
+    "family_of",
+    "head_of",
+    "read",
+]
 
 ENCODERS: Mapping[str, bert_checkpoints.Row] = bert_checkpoints.ROWS
 DECODERS: Mapping[str, Callable[[Checkpoint, str], parts.Decoder]] = {
     **dict.fromkeys(gpt_checkpoints.ROWS, gpt_checkpoints.read_decoder),
     **dict.fromkeys(llama_checkpoints.ROWS, llama_checkpoints.read_decoder),
 }
+ENCODER_DECODERS: Mapping[str, Callable[[Checkpoint, str], parts.EncoderDecoder]] = {
+    **dict.fromkeys(bart_checkpoints.ROWS, bart_checkpoints.read),
+    **dict.fromkeys(t5_checkpoints.ROWS, t5_checkpoints.read),
+    "encoder-decoder": composite_checkpoints.read,
+}
+# Encoder-decoders that also come with a classifier: bart-large-mnli and its like
+CLASSIFIERS = ("bart", "mbart")
 
 # Class name endings in config.json's `architectures` to heads
 HEADS: Mapping[str, str] = {
     "ForCausalLM": "causal-lm",
+    "ForConditionalGeneration": "seq2seq-lm",
     "ForMaskedLM": "masked-lm",
     "ForQuestionAnswering": "question-answering",
     "ForSequenceClassification": "sequence-classification",
@@ -27,32 +55,45 @@ HEADS: Mapping[str, str] = {
     "ForPreTraining": "masked-lm",
 }
 TASK_HEADS: Mapping[str, str] = {
-    "ForCausalLM": "causal-lm",
     "feature-extraction": "hidden-states",
     "fill-mask": "masked-lm",
     "question-answering": "question-answering",
     "sentence-similarity": "hidden-states",
+    "summarization": "seq2seq-lm",
     "text-classification": "sequence-classification",
     "text-generation": "causal-lm",
+    "text2text-generation": "seq2seq-lm",
     "token-classification": "token-classification",
+    "translation": "seq2seq-lm",
     "zero-shot-classification": "sequence-classification",
 }
 
 
+def _tasks(*heads: str) -> tuple[str, ...]:
+    """Tasks of heads."""
+    return tuple(task for task, head in TASK_HEADS.items() if head in heads)
+
+
+_READING = ("hidden-states", "masked-lm", "question-answering", "sequence-classification", "token-classification")
+
+
 def architectures() -> list[tuple[str, tuple[str, ...]]]:
     """Every `model_type` that has an exporter, with the tasks that it can serve."""
-    reading = tuple(task for task, head in TASK_HEADS.items() if head != "causal-lm")
-    return sorted([*((name, reading) for name in ENCODERS), *((name, ("text-generation",)) for name in DECODERS)])
+    found = {name: _tasks(*_READING) for name in ENCODERS}
+    found |= {name: _tasks("causal-lm") for name in DECODERS}
+    classes = ("seq2seq-lm", "sequence-classification")
+    found |= {name: _tasks(*(classes if name in CLASSIFIERS else classes[:1])) for name in ENCODER_DECODERS}
+    return sorted(found.items())
 
 
 def family_of(config: Mapping[str, object]) -> str:
-    """The `model_type` of a checkpoint, one of `ENCODERS` or `DECODERS`.
+    """The `model_type` of a checkpoint, one of `ENCODERS`, `DECODERS` or `ENCODER_DECODERS`.
 
     Raises:
         UnsupportedError: There is no exporter for its architecture.
     """
     kind = config.get("model_type")
-    if kind not in ENCODERS and kind not in DECODERS:
+    if kind not in ENCODERS and kind not in DECODERS and kind not in ENCODER_DECODERS:
         known = ", ".join(name for name, _ in architectures())
         raise UnsupportedError(f"config.json says model_type {kind!r}; edgenlp exports {known}")
     return str(kind)
@@ -66,15 +107,55 @@ def head_of(config: Mapping[str, object], task: str | None) -> str:
     """
     if task is not None and task not in TASK_HEADS:
         raise UnsupportedError(f"no exporter for task {task!r}; there are {', '.join(TASK_HEADS)}")
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     if kind in DECODERS:
         if task not in (None, "text-generation"):
             raise UnsupportedError(f"{kind} checkpoints are exported to write: --task text-generation, not {task}")
         return "causal-lm"  # also of a bare body: its word table is the head
+    if kind in ENCODER_DECODERS:
+        return _crossing_head(kind, config, task)
     head = TASK_HEADS[task] if task is not None else _named_head(config)
-    if head == "causal-lm":
+    if head in ("causal-lm", "seq2seq-lm"):
         raise UnsupportedError(f"{kind} is an encoder and cannot write; choose another --task")
     return head
+
+
+def _crossing_head(kind: str, config: Mapping[str, object], task: str | None) -> str:
+    """Of an encoder-decoder: it writes, unless it was saved, or is asked for, as a classifier."""
+    named = config.get("architectures")
+    name = str(named[0]) if isinstance(named, list) and named else ""
+    head = (
+        TASK_HEADS[task]
+        if task
+        else HEADS[
+            "ForSequenceClassification" if name.endswith("ForSequenceClassification") else "ForConditionalGeneration"
+        ]
+    )
+    if head == "seq2seq-lm" or (head == "sequence-classification" and kind in CLASSIFIERS):
+        return head
+    can = ", ".join(dict(architectures())[kind])
+    raise UnsupportedError(f"{kind} checkpoints are exported for {can}, not {task or name}; choose one with --task")
+
+
+def read(checkpoint: Checkpoint, kind: str, head: str) -> tuple[parts.Body, parts.Head]:
+    """What a checkpoint consists of.
+
+    Args:
+        checkpoint: Where the tensors are.
+        kind: From `family_of`.
+        head: From `head_of`.
+
+    Raises:
+        CheckpointError: A tensor is missing, shapes disagree, or the config is damaged.
+        UnsupportedError: The config asks for something that the family does not have.
+    """
+    if kind in DECODERS:
+        return DECODERS[kind](checkpoint, kind), parts.Head(head)
+    if kind in ENCODER_DECODERS and head == "seq2seq-lm":
+        return ENCODER_DECODERS[kind](checkpoint, kind), parts.Head(head)
+    if kind in ENCODER_DECODERS:
+        return bart_classifier.read_classifier(checkpoint, kind)
+    return bert_checkpoints.read_encoder(checkpoint, kind), bert_checkpoints.read_head(checkpoint, kind, head)
 
 
 def _named_head(config: Mapping[str, object]) -> str:
@@ -87,7 +168,7 @@ def _named_head(config: Mapping[str, object]) -> str:
     for ending, head in HEADS.items():
         if name.endswith(ending):
             return head
-    tasks = ", ".join(task for task, head in TASK_HEADS.items() if head != "causal-lm")
+    tasks = ", ".join(_tasks(*_READING))
     raise UnsupportedError(
         f"config.json names {name}, whose head edgenlp does not export; choose one with --task: {tasks}"
     )

@@ -8,19 +8,19 @@ masked LM projects only the flat positions in `rows`.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
 from ..graph import Graph
 from .layers import Layers
 from .parts import Dense, Encoder, Head, Layer, Norm, RelativeBias
+from .relative import relative_buckets
 
-__all__ = ["build", "relative_buckets"]
+__all__ = ["build"]
 
 
 def build(graph: Graph, checkpoint: Checkpoint, encoder: Encoder, head: Head, *, type_ids: bool) -> None:
     """Write the whole graph."""
-    writer = _Writer(graph, checkpoint, width=checkpoint.shape(encoder.layers[-1].down.weight)[0])
+    writer = _writer(graph, checkpoint, encoder)
     graph.input("input_ids", ("batch", "sequence"))
     if type_ids and encoder.types and checkpoint.shape(encoder.types)[0] > 1:
         graph.input("token_type_ids", ("batch", "sequence"))
@@ -32,6 +32,28 @@ def build(graph: Graph, checkpoint: Checkpoint, encoder: Encoder, head: Head, *,
         checkpoint.release()
     x = writer.layer(x, encoder.layers[-1], bias, first_only=head.first_token)
     writer.head(x, head)
+
+
+def states(graph: Graph, checkpoint: Checkpoint, encoder: Encoder) -> str:
+    """What the body gives, [batch, sequence, width], in a graph that has `input_ids` and `lengths` already; all tokens of type 0."""
+    writer = _writer(graph, checkpoint, encoder)
+    x = writer.embeddings(encoder, type_ids=False)
+    bias = writer.relative_bias(encoder.bias, encoder.window) if encoder.bias else ""
+    for layer in encoder.layers:
+        x = writer.layer(x, layer, bias)
+        checkpoint.release()
+    return x
+
+
+def real_tokens(graph: Graph, skipped_id: int) -> str:
+    """1 for each of `input_ids` that takes a position, 0 for those that do not: [batch, sequence]."""
+    skipped = graph.tensor("skipped", np.array(skipped_id, np.int64))
+    equal = graph.node("Equal", ["input_ids", skipped], "/embeddings/is_padding")
+    return str(graph.node("Cast", [graph.node("Not", [equal], "/embeddings/is_token")], "/embeddings/tokens", to=7))
+
+
+def _writer(graph: Graph, checkpoint: Checkpoint, encoder: Encoder) -> "_Writer":
+    return _Writer(graph, checkpoint, width=checkpoint.shape(encoder.layers[-1].down.weight)[0])
 
 
 class _Writer(Layers):
@@ -62,9 +84,7 @@ class _Writer(Layers):
             zero, one = graph.tensor("zero", np.array(0, np.int64)), graph.tensor("one", np.array(1, np.int64))
             return str(graph.node("Range", [zero, end, one], "/embeddings/places"))
         # create_position_ids_from_input_ids of transformers: count the tokens that are not padding
-        skipped = graph.tensor("skipped", np.array(encoder.skipped_id, np.int64))
-        equal = graph.node("Equal", ["input_ids", skipped], "/embeddings/is_padding")
-        real = graph.node("Cast", [graph.node("Not", [equal], "/embeddings/is_token")], "/embeddings/tokens", to=7)
+        real = real_tokens(graph, encoder.skipped_id)
         count = graph.node("CumSum", [real, graph.tensor("axis", np.array(1, np.int64))], "/embeddings/count")
         places = graph.node("Mul", [count, real], "/embeddings/counted")
         return str(
@@ -146,17 +166,3 @@ class _Writer(Layers):
             x = graph.tied(x, head.tied, self.checkpoint.tensor(head.tied), bias, "/head/decoder")
             columns = self.checkpoint.shape(head.tied)[0]
         graph.output(x, "logits", (*leading, columns))
-
-
-def relative_buckets(distances: NDArray[Any], buckets: int, farthest: int) -> NDArray[np.int64]:
-    """Bucket of each distance j - i: half of the buckets for either direction, exact up to a quarter of them, then logarithmic.
-
-    MPNetEncoder.relative_position_bucket of transformers; Raffel et al., 2019.
-    """
-    half = buckets // 2
-    exact = half // 2
-    away = np.abs(distances)
-    scaled = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact)) / np.float32(np.log(farthest / exact))
-    far = np.minimum(exact + (scaled * np.float32(half - exact)).astype(np.int64), half - 1)
-    buckets_of: NDArray[np.int64] = np.where(distances > 0, half, 0) + np.where(away < exact, away, far)
-    return buckets_of

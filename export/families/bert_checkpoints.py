@@ -22,7 +22,7 @@ from .parts import (
     RelativeBias,
 )
 
-__all__ = ["ROWS", "Row", "read_encoder", "read_head"]
+__all__ = ["ROWS", "Names", "Part", "Row", "layer_paths", "read_encoder", "read_head"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,23 @@ class Row:
     def key_of(self, name: str) -> str:
         """The config's key for what BERT calls `name`."""
         return (self.keys or {}).get(name, name)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several models in a checkpoint.
+
+    Attributes:
+        config: Its own part of config.json.
+        body: Prefix of its body's tensors.
+        head: Prefix of its head's tensors.
+        twin: Prefix under which tensors of the body are stored that it shares with another one, None where it shares none.
+    """
+
+    config: Mapping[str, Any]
+    body: str
+    head: str = ""
+    twin: str | None = None
 
 
 _ROBERTA = Row("roberta.", counts_padding=True)
@@ -148,28 +165,26 @@ ROWS: Mapping[str, Row] = {
 }
 
 
-def read_encoder(checkpoint: Checkpoint, kind: str) -> Encoder:
-    """The body of a checkpoint of one of `ROWS`.
+def read_encoder(checkpoint: Checkpoint, kind: str, part: Part | None = None) -> Encoder:
+    """The body of a checkpoint of one of `ROWS`, or of `part` of a checkpoint.
 
     Raises:
         CheckpointError: A tensor is missing, or shapes disagree.
         UnsupportedError: The config asks for something that this family does not have.
     """
-    row, config = ROWS[kind], checkpoint.config
+    row = ROWS[kind]
+    names = Names(checkpoint, row, part)
+    config = names.config
     for key, refused in (("is_decoder", True), ("add_cross_attention", True)):
         if config.get(key) is refused:
             raise UnsupportedError(
-                f"config.json says {key}: an encoder has none; decoders are not exported by this version"
+                f"config.json says {key}: an encoder has none; decoders are exported as the part of an encoder-decoder only"
             )
-    if (scheme := config.get("position_embedding_type") or "absolute") != "absolute":
-        raise UnsupportedError(f"position_embedding_type {scheme!r} is not supported; only absolute positions are")
-    names = _Names(checkpoint, row)
+    names.refuse_relative()
     words = names.body("embeddings.word_embeddings.weight")
     positions = names.body("embeddings.position_embeddings.weight")
     types = names.path("embeddings.token_type_embeddings.weight")
-    padding = config.get("pad_token_id", 1 if row.counts_padding else 0)
-    # MPNet's positions begin after 1 whatever its config says: its class sets padding_idx itself
-    first = (1 if kind == "mpnet" else int(padding if padding is not None else 1)) + 1 if row.counts_padding else 0
+    first = names.first_position(kind)
     layers = _shared_layers(names) if row.shared else _layers(names)
     if row.relative:
         heads = checkpoint.shape(names.body(row.relative))[-1]
@@ -182,13 +197,13 @@ def read_encoder(checkpoint: Checkpoint, kind: str) -> Encoder:
         names.expect(table, (checkpoint.shape(table)[0], width))
     hidden = checkpoint.shape(layers[0].attention.query.weight)[1]
     projection = names.dense(
-        names.path("encoder.embedding_hidden_mapping_in" if row.shared else "embeddings_project")
+        names.prefix + ("encoder.embedding_hidden_mapping_in" if row.shared else "embeddings_project")
     ) if (row.shared or width != hidden) else None  # fmt: skip
     return Encoder(
         words=words,
         positions=positions,
         types=types if types in checkpoint else None,
-        norm=names.norm(names.path("embeddings.LayerNorm")),
+        norm=names.norm(names.prefix + "embeddings.LayerNorm"),
         projection=projection,
         layers=layers,
         first_position=first,
@@ -200,13 +215,13 @@ def read_encoder(checkpoint: Checkpoint, kind: str) -> Encoder:
     )
 
 
-def read_head(checkpoint: Checkpoint, kind: str, head: str) -> Head:
-    """The head of a checkpoint; `head` is one of the kinds of `edgenlp.bundle.Head`.
+def read_head(checkpoint: Checkpoint, kind: str, head: str, part: Part | None = None) -> Head:
+    """The head of a checkpoint, or of `part` of one; `head` is one of the kinds of `edgenlp.bundle.Head`.
 
     Raises:
         CheckpointError: The checkpoint holds no such head.
     """
-    row, names = ROWS[kind], _Names(checkpoint, ROWS[kind])
+    row, names = ROWS[kind], Names(checkpoint, ROWS[kind], part)
     if head == "hidden-states":
         return Head(head)
     if head == "sequence-classification":
@@ -216,34 +231,58 @@ def read_head(checkpoint: Checkpoint, kind: str, head: str) -> Head:
     if head == "question-answering":
         return Head(head, names.steps(("qa_outputs",), head))
     steps = names.steps(row.masked, head)
-    bias = next((name for name in (row.decoder_bias, f"{row.decoder}.bias") if name in checkpoint), None)
-    if checkpoint.config.get("tie_word_embeddings", True):
+    biases = (names.head_prefix + name for name in (row.decoder_bias, f"{row.decoder}.bias"))
+    bias = next((name for name in biases if name in checkpoint), None)
+    if names.config.get("tie_word_embeddings", True):
         return Head(head, steps, tied=names.body("embeddings.word_embeddings.weight"), tied_bias=bias)
     return Head(head, (*steps, Dense(names.head(f"{row.decoder}.weight", head), bias)))
 
 
-class _Names:
-    """Finds a checkpoint's tensors by a row's paths, and says which one is missing."""
+class Names:
+    """Finds a checkpoint's tensors by a row's paths, and says which one is missing.
 
-    def __init__(self, checkpoint: Checkpoint, row: Row) -> None:
+    Attributes:
+        checkpoint, row: As given.
+        config: The config of the part that is read.
+        prefix: Of the body's tensors.
+        head_prefix: Of the head's.
+        twin: `Part.twin`.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, row: Row, part: Part | None = None) -> None:
         self.checkpoint = checkpoint
         self.row = row
         marker = "embeddings.word_embeddings.weight"
-        # A bare body (BertModel) is saved without the prefix that it has under a head
-        self.prefix = row.prefix if row.prefix + marker in checkpoint else ""
+        if part is None:
+            # A bare body (BertModel) is saved without the prefix that it has under a head
+            part = Part(checkpoint.config, row.prefix if row.prefix + marker in checkpoint else "")
+        self.config, self.prefix, self.head_prefix, self.twin = part.config, part.body, part.head, part.twin
 
     def path(self, path: str) -> str:
-        return self.prefix + path
+        """The name of a tensor of the body, which may be missing."""
+        return self._stored(self.prefix + path)
 
     def body(self, path: str) -> str:
+        """The name of a tensor of the body."""
         return self._present(self.prefix + path, "the body")
 
     def head(self, name: str, head: str) -> str:
+        """The name of a tensor of the head."""
         if name.startswith(self.row.prefix):
             name = self.prefix + name.removeprefix(self.row.prefix)
+        else:
+            name = self.head_prefix + name
         return self._present(name, f"its {head} head")
 
+    def _stored(self, name: str) -> str:
+        """The same, or where that is missing, the name under which its twin is stored."""
+        if self.twin is None or name in self.checkpoint or not name.startswith(self.prefix):
+            return name
+        twin = self.twin + name.removeprefix(self.prefix)
+        return twin if twin in self.checkpoint else name
+
     def _present(self, name: str, what: str) -> str:
+        name = self._stored(name)
         if name not in self.checkpoint:
             raise CheckpointError(
                 f"{self.checkpoint.folder} holds no tensor {name!r}, which {what} needs; choose another --task, or check the weights"
@@ -251,20 +290,23 @@ class _Names:
         return name
 
     def dense(self, path: str) -> Dense:
-        return Dense(
-            self._present(f"{path}.weight", "the body"), f"{path}.bias" if f"{path}.bias" in self.checkpoint else None
-        )
+        """The linear layer of that name."""
+        bias = self._stored(f"{path}.bias")
+        return Dense(self._present(f"{path}.weight", "the body"), bias if bias in self.checkpoint else None)
 
     def norm(self, path: str) -> Norm:
+        """The norm of that name."""
         return Norm(self._present(f"{path}.weight", "the body"), self._present(f"{path}.bias", "the body"), self.eps())
 
     def activation(self, name: str = "hidden_act") -> str:
-        asked = self.checkpoint.config.get(self.row.key_of(name), "gelu")
+        """An activation that the config names, by our name."""
+        asked = self.config.get(self.row.key_of(name), "gelu")
         if asked not in ACTIVATIONS:
             raise UnsupportedError(f"activation {asked!r} is not supported; there are {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[asked]
 
     def steps(self, steps: Sequence[str], head: str) -> tuple[Dense | Norm | str, ...]:
+        """The steps of a head."""
         read: list[Dense | Norm | str] = []
         for step in steps:
             kind, _, name = step.rpartition(":")
@@ -279,17 +321,33 @@ class _Names:
         return tuple(read)
 
     def eps(self) -> float:
-        return self.row.eps or float(self.checkpoint.config.get("layer_norm_eps", 1e-12))
+        """Epsilon of all norms."""
+        return self.row.eps or float(self.config.get("layer_norm_eps", 1e-12))
 
     def number(self, name: str) -> int:
-        value = self.checkpoint.config.get(self.row.key_of(name))
+        """A number of the config, by BERT's name."""
+        value = self.config.get(self.row.key_of(name))
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise CheckpointError(
                 f"{self.checkpoint.folder / 'config.json'}: {self.row.key_of(name)} is {value!r}, expected a number"
             )
         return value
 
+    def first_position(self, kind: str) -> int:
+        """The row of the position table that the first token takes."""
+        if not self.row.counts_padding:
+            return 0
+        # MPNet's positions begin after 1 whatever its config says: its class sets padding_idx itself
+        padding = None if kind == "mpnet" else self.config.get("pad_token_id", 1)
+        return 2 if padding is None else int(padding) + 1
+
+    def refuse_relative(self) -> None:
+        """Refuse positions that are not learned rows of a table."""
+        if (scheme := self.config.get("position_embedding_type") or "absolute") != "absolute":
+            raise UnsupportedError(f"position_embedding_type {scheme!r} is not supported; only absolute positions are")
+
     def layer(self, path: str, name: str) -> Layer:
+        """A layer whose tensors' names begin with `path`."""
         row = self.row
         query, key, value, output = (self.dense(path + part) for part in (row.query, row.key, row.value, row.output))
         size = self.number("hidden_size") // self.number("num_attention_heads")  # pruning takes heads, not their size
@@ -332,30 +390,36 @@ class _Names:
             )
 
 
-def _layers(names: _Names) -> tuple[Layer, ...]:
-    """The layers whose weights are there, up to the number that the config says, in order."""
-    before, after = names.path(names.row.layer).split("{}")
+def layer_paths(names: Names) -> list[str]:
+    """Paths of the layers whose weights are there, up to the number that the config says, in order."""
+    before, after = names.row.layer.split("{}")
+    prefixes = [prefix + before for prefix in (names.prefix, names.twin) if prefix is not None]
     found = {
-        int(name[len(before) :].split(after, 1)[0])
+        int(name[len(start) :].split(after, 1)[0])
         for name in names.checkpoint.names()
-        if name.startswith(before) and name[len(before) :].split(after, 1)[0].isdigit()
+        for start in prefixes
+        if name.startswith(start) and name[len(start) :].split(after, 1)[0].isdigit()
     }
     numbers = sorted(number for number in found if number < names.number("num_hidden_layers"))
     if not numbers:
         raise CheckpointError(
-            f"{names.checkpoint.folder} holds no layer: no tensor is named {before}N{after}…; check the weights"
+            f"{names.checkpoint.folder} holds no layer: no tensor is named {prefixes[0]}N{after}…; check the weights"
         )
-    return tuple(names.layer(f"{before}{number}{after}", f"layer.{place}") for place, number in enumerate(numbers))
+    return [f"{prefixes[0]}{number}{after}" for number in numbers]
 
 
-def _shared_layers(names: _Names) -> tuple[Layer, ...]:
+def _layers(names: Names) -> tuple[Layer, ...]:
+    return tuple(names.layer(path, f"layer.{place}") for place, path in enumerate(layer_paths(names)))
+
+
+def _shared_layers(names: Names) -> tuple[Layer, ...]:
     """ALBERT's: each group of layers serves a share of the depth (AlbertTransformer.forward)."""
-    config: Mapping[str, Any] = names.checkpoint.config
+    config = names.config
     depth, groups = names.number("num_hidden_layers"), int(config.get("num_hidden_groups", 1))
     inner = int(config.get("inner_group_num", 1))
     layers: list[Layer] = []
     for number in range(depth):
         group = number * groups // depth
         for part in range(inner):
-            layers.append(names.layer(names.path(names.row.layer.format(group, part)), f"layer.{len(layers)}"))
+            layers.append(names.layer(names.prefix + names.row.layer.format(group, part), f"layer.{len(layers)}"))
     return tuple(layers)

@@ -15,26 +15,26 @@ from onnx import TensorProto
 
 from ..calibrate import Calibration
 from ..checkpoint import Checkpoint
-from ..graph import Graph
+from ..graph import Graph, Matrix
 from . import alibi
-from .layers import Layers
+from .blocks import BlockWriter
 from .matrices import rows_of
 from .parts import Block, Decoder, Norm, Rotary, SelfAttention
 from .rotary import tables
 
-__all__ = ["build", "quantize_cache"]
+__all__ = ["Writer", "build", "quantize_cache"]
 
 
 def build(graph: Graph, checkpoint: Checkpoint, body: Decoder, calibration: Calibration | None = None) -> None:
     """Write the whole graph, its 4-bit layers with the help of what `calibration` saw."""
-    writer = _Writer(graph, checkpoint, body)
+    writer = Writer(graph, checkpoint, body)
     graph.input("input_ids", ("batch", "sequence"))
     graph.input("rows", ("rows",))
     graph.input("seqlens_k", ("batch",), TensorProto.INT32)
     graph.input("total_sequence_length", (1,), TensorProto.INT32)
     if body.positions or any(_turns_outside(block.attention) for block in body.blocks):
         graph.input("position_ids", ("batch", "sequence"))
-    x = writer.embeddings()
+    x = writer.embed(body, "input_ids", "position_ids")
     for number, block in enumerate(body.blocks):
         graph.moments = calibration.block(block) if calibration else {}
         x = writer.block(x, block, number, last=number == len(body.blocks) - 1)
@@ -66,57 +66,32 @@ def _turns_outside(part: SelfAttention) -> bool:
     return part.rotary is not None and bool(part.head_size % 16 or len(part.rotary.frequencies) % 8)
 
 
-class _Writer(Layers):
+def _held_size(part: SelfAttention) -> int:
+    """Values of a head in the cache: the attention kernel takes multiples of 8, and what is added is zeros."""
+    return -(-part.head_size // 8) * 8
+
+
+def _widened(matrix: Matrix, size: int, wanted: int) -> Matrix:
+    """A projection [heads * size, in] that gives heads of `wanted` values, the last of them zeros."""
+    key, weight, bias = matrix
+
+    def widened(rows: NDArray[Any]) -> NDArray[Any]:
+        shaped = np.asarray(rows, np.float32).reshape(-1, size, *rows.shape[1:])
+        wide = np.zeros((len(shaped), wanted, *rows.shape[1:]), np.float32)
+        wide[:, :size] = shaped
+        return wide.reshape(-1, *rows.shape[1:])
+
+    return f"{key}.widened", widened(weight), None if bias is None else widened(bias)
+
+
+class Writer(BlockWriter):
     """Writes the parts of one decoder."""
 
-    def __init__(self, graph: Graph, checkpoint: Checkpoint, body: Decoder) -> None:
-        super().__init__(graph, checkpoint, width=rows_of(checkpoint, body.blocks[-1].feed_forward.down)[0])
+    def __init__(self, graph: Graph, checkpoint: Checkpoint, body: Decoder, *, shared: bool = False) -> None:
+        super().__init__(graph, checkpoint, body, shared=shared or body.head is None)
         self.body = body
         self.rotaries: dict[Rotary, str] = {}  # to the name of its tables
         self.bias = ""
-
-    def embeddings(self) -> str:
-        graph, body, tensor = self.graph, self.body, self.checkpoint.tensor
-        x = graph.table("input_ids", body.words, tensor(body.words), "/embeddings/words", head=body.head is None)
-        if body.scale != 1:
-            x = self.times(x, body.scale, "/embeddings/scaled")
-        if body.project_in:
-            x = self.dense(x, body.project_in, "/embeddings/project")
-        if body.positions:
-            rows = np.asarray(tensor(body.positions), np.float32)[body.first_position :]
-            places = graph.table("position_ids", body.positions, rows, "/embeddings/positions")
-            x = graph.node("Add", [x, places], "/embeddings/sum")
-        return self.norm(x, body.embedding_norm, "/embeddings/norm")
-
-    def block(self, x: str, block: Block, number: int, *, last: bool) -> str:
-        name = f"/{block.name}"
-        graph = self.graph
-        read = self.norm(x, block.attention_norm, f"{name}/attention/norm")
-        mixed = self.attention(read, block, number)
-        if last:  # nothing but the head reads what is above: go on with the rows that it reads
-            mixed, x = self.wanted(mixed, f"{name}/attention/rows"), self.wanted(x, f"{name}/rows")
-        mixed = self.dense(mixed, block.attention.output, f"{name}/attention/output")
-        mixed = self.norm(mixed, block.attention_out_norm, f"{name}/attention/out_norm")
-        if block.parallel:
-            if block.feed_forward_norm != block.attention_norm or last:
-                read = self.norm(x, block.feed_forward_norm, f"{name}/ffn/norm")
-            inner = self.feed_forward(read, block.feed_forward, f"{name}/ffn")
-            return self.add(x, graph.node("Add", [mixed, inner], f"{name}/both"), block, f"{name}/sum")
-        x = self.norm(
-            self.add(x, mixed, block, f"{name}/attention/sum"), block.attention_sum_norm, f"{name}/attention/sum_norm"
-        )
-        inner = self.feed_forward(
-            self.norm(x, block.feed_forward_norm, f"{name}/ffn/norm"), block.feed_forward, f"{name}/ffn"
-        )
-        inner = self.norm(inner, block.feed_forward_out_norm, f"{name}/ffn/out_norm")
-        return self.norm(
-            self.add(x, inner, block, f"{name}/ffn/sum"), block.feed_forward_sum_norm, f"{name}/ffn/sum_norm"
-        )
-
-    def add(self, x: str, change: str, block: Block, name: str) -> str:
-        if block.residual != 1:
-            change = self.times(change, block.residual, f"{name}/scaled")
-        return str(self.graph.node("Add", [x, change], name))
 
     def wanted(self, x: str, name: str) -> str:
         """The rows that the head reads, [rows, width], of x [batch, sequence, width]."""
@@ -126,17 +101,16 @@ class _Writer(Layers):
         flat = graph.node("Concat", [graph.integers(-1), shape], f"{name}/shape", axis=0)
         return str(graph.node("Gather", [graph.node("Reshape", [x, flat], f"{name}/flat"), "rows"], name))
 
-    def times(self, x: str, factor: float, name: str) -> str:
-        return str(
-            self.graph.node("Mul", [x, self.graph.tensor(f"f32.{factor!r}", np.array(factor, np.float32))], name)
-        )
-
     # Attention
 
     def attention(self, x: str, block: Block, number: int) -> str:
         """Softmax(scale q k^T) v over what the cache holds and what comes now: [batch, sequence, heads * size]."""
         graph, part, name = self.graph, block.attention, f"/{block.name}/attention"
-        qkv = self.dense(x, (part.query, part.key, part.value), f"{name}/qkv")
+        size = _held_size(part)
+        projections = [self.matrix(dense) for dense in (part.query, part.key, part.value)]
+        if size != part.head_size:
+            projections = [_widened(matrix, part.head_size, size) for matrix in projections]
+        qkv = graph.linear(x, projections, f"{name}/qkv")
         q, k, v = qkv, "", ""  # the kernel splits them itself, where nothing comes between
         outside = _turns_outside(part)
         if part.query_norm or part.key_norm or outside:
@@ -150,9 +124,9 @@ class _Writer(Layers):
                     for value, heads, label in ((q, part.heads, "q"), (k, part.kv_heads, "k")))  # fmt: skip
             cos = sin = ""
         past, present = f"past_key_values.{number}", f"present.{number}"
-        shape = ("batch", part.kv_heads, "capacity", part.head_size)
+        shape = ("batch", part.kv_heads, "capacity", size)
         pasts = [graph.input(f"{past}.{kind}", shape, TensorProto.FLOAT) for kind in ("key", "value")]
-        bias = self.biases(part) if part.alibi else ""
+        bias = self.biases(part) if part.alibi or part.relative else ""
         inputs = [q, k, v, *pasts, "seqlens_k", "total_sequence_length", cos, sin, "", bias]
         while not inputs[-1]:
             inputs.pop()
@@ -168,6 +142,16 @@ class _Writer(Layers):
         for value, kind in zip(outputs[1:], ("key", "value"), strict=True):
             graph.output(value, f"{present}.{kind}", shape)
         return str(outputs[0])
+
+    def attention_output(self, mixed: str, block: Block, name: str) -> str:
+        """The output projection of self-attention."""
+        part = block.attention
+        size = _held_size(part)
+        if size == part.head_size:
+            return self.dense(mixed, part.output, name)
+        key, weight, bias = self.matrix(part.output)
+        wide = _widened((key, weight.T, None), part.head_size, size)
+        return self.graph.linear(mixed, [(wide[0], wide[1].T, bias)], name)
 
     def head_norm(self, x: str, norm: Norm | None, part: SelfAttention, name: str) -> str:
         """Queries or keys normalized, each head by itself or all together."""
@@ -233,11 +217,12 @@ class _Writer(Layers):
         states = x = self.norm(x, body.norm, "/norm")
         if body.project_out:
             x = self.dense(x, body.project_out, "/head/project")
+        x = self.steps(x, body.head_steps, "/head/steps")
         words = tensor(body.words)
         if body.head:
             x = self.dense(x, body.head, "/head", head=True)
         else:
-            bias = tensor(body.head_bias) if body.head_bias else None
+            bias = tensor(body.head_bias).reshape(-1) if body.head_bias else None
             x = graph.tied(x, body.words, words, bias, "/head")
         if body.logits_scale != 1:
             x = self.times(x, body.logits_scale, "/head/scaled")

@@ -14,7 +14,7 @@ from ..checkpoint import Checkpoint
 from .alibi import slopes
 from .decoder_names import Names, Row
 from .matrices import rows_of
-from .parts import Alibi, Block, Decoder, Dense, FeedForward, Rotary, SelfAttention, Slab
+from .parts import Alibi, Block, CrossAttention, Decoder, Dense, FeedForward, Rotary, SelfAttention, Slab
 from .rotary import Turning, rotary
 
 __all__ = ["read"]
@@ -128,13 +128,16 @@ def _block(names: Names, path: str, *, name: str, number: int, turning: Turning 
     ):
         if dense:
             names.fits(dense, out, width)
+    norms: dict[str, Any] = {part: names.norm(path + norm, hidden) for part, norm in row.norms.items()}
     return Block(
         name=name,
         attention=attention,
         feed_forward=feed_forward,
+        cross=_cross(names, path, number, hidden),
+        cross_norm=names.norm(path + row.cross_norm, hidden) if row.cross_norm else None,
         parallel=names.flag(row.parallel),
         residual=names.real_or("residual_multiplier", 1.0),
-        **{part: names.norm(path + norm, hidden) for part, norm in row.norms.items()},
+        **norms,
     )
 
 
@@ -192,6 +195,28 @@ def _projections(names: Names, path: str, size: int) -> tuple[Dense, Dense, Dens
         for first, last in pairwise(ends)
     )
     return query, key, value
+
+
+def _cross(names: Names, path: str, number: int, hidden: int) -> CrossAttention | None:
+    """Cross-attention of a block `hidden` wide, to an encoder as wide."""
+    row = names.row
+    if not row.cross_query or not row.cross_packed or not row.cross_output:
+        return None
+    query, packed, output = (
+        names.dense(path + part, biased=names.flag(row.biased), transposed=row.transposed)
+        for part in (row.cross_query, row.cross_packed, row.cross_output)
+    )
+    size = names.head_size()
+    heads = names.heads_of(query, size)
+    key, value = (Dense(packed.weight, packed.bias, packed.transposed, Slab(1, 2, part, part + 1)) for part in (0, 1))
+    for dense, out, width in (
+        (query, heads * size, hidden),
+        (key, heads * size, hidden),
+        (value, heads * size, hidden),
+        (output, hidden, heads * size),
+    ):
+        names.fits(dense, out, width)
+    return CrossAttention(query, key, value, output, heads, size, scale=row.scale(names, number, size))
 
 
 def _feed_forward(names: Names, path: str) -> FeedForward:

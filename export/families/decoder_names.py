@@ -44,6 +44,8 @@ class Row:
         packing: How: from its number of heads, the groups that it consists of, and the heads of keys in each; a group holds
             the heads of queries, of keys, of values.
         gate_up: Path of gate and up in one tensor.
+        cross_query, cross_packed, cross_output, cross_norm: Paths of a cross-attention's query, of its key and value in one tensor,
+            of its output, and of the norm before it; None where a block has none.
         transposed: Whether layers' weights are stored [in, out].
         biased, output_biased, ffn_biased: Whether query, key and value, the output, and the feed-forward layers have biases; or
             the config's key that says so.
@@ -96,6 +98,10 @@ class Row:
     packed: str | None = None
     packing: Callable[["Names", int], tuple[int, int]] | None = None
     gate_up: str | None = None
+    cross_query: str | None = None
+    cross_packed: str | None = None
+    cross_output: str | None = None
+    cross_norm: str | None = None
     transposed: bool = False
     biased: bool | str = False
     output_biased: bool | str = False
@@ -176,7 +182,8 @@ class Names:
         """Dimensions of one head; pruning takes heads, not their size."""
         size = self.get("head_dim")
         size = self.number("head_dim") if size else self.number("hidden_size") // self.number("num_attention_heads")
-        if size % 8 or not size:
+        # of an encoder-decoder, heads of other sizes are padded with zeros
+        if not size or (size % 8 and not self.row.cross_query):
             raise UnsupportedError(f"heads of {size} dimensions are not supported; their size must be a multiple of 8")
         return size
 

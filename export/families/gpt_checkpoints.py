@@ -14,7 +14,7 @@ from .decoder_checkpoints import read
 from .decoder_names import Names, Row
 from .parts import Decoder
 
-__all__ = ["ROWS", "read_decoder"]
+__all__ = ["ROWS", "read_crossing", "read_decoder"]
 
 
 def read_decoder(checkpoint: Checkpoint, kind: str) -> Decoder:
@@ -25,6 +25,29 @@ def read_decoder(checkpoint: Checkpoint, kind: str) -> Decoder:
         UnsupportedError: The config asks for something that this family does not have.
     """
     return read(checkpoint, ROWS[kind])
+
+
+def read_crossing(checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str) -> Decoder:
+    """A GPT-2 that attends to an encoder (GPT2Config.add_cross_attention), a part of a checkpoint.
+
+    Args:
+        checkpoint: Where the tensors are.
+        config: The decoder's part of config.json.
+        prefix: Of the decoder's tensors.
+
+    Raises:
+        CheckpointError: A tensor is missing, shapes disagree, or the config is damaged.
+        UnsupportedError: The config asks for something that this family does not have.
+    """
+    row = replace(
+        ROWS["gpt2"],
+        places=tuple((prefix + body, prefix) for body, _ in _TRANSFORMER),
+        cross_query="crossattention.q_attn",
+        cross_packed="crossattention.c_attn",
+        cross_output="crossattention.c_proj",
+        cross_norm="ln_cross_attn",
+    )
+    return read(checkpoint, row, config)
 
 
 def _thirds(names: Names, heads: int) -> tuple[int, int]:

@@ -52,6 +52,16 @@ class Layers:
         bias = (norm.bias, tensor(norm.bias)) if norm.bias else None
         return self.graph.norm(x, weight, bias, norm.eps, name, kind=norm.kind)
 
+    def steps(self, x: str, steps: Sequence[Dense | Norm | str], name: str) -> str:
+        """Linear layers, activations by name and norms, one after the other."""
+        for place, step in enumerate(steps):
+            own = f"{name}/{place}"
+            if isinstance(step, Dense):
+                x = self.dense(x, step, own)
+            else:
+                x = self.norm(x, step, own) if isinstance(step, Norm) else self.graph.activation(x, step, own)
+        return x
+
     def feed_forward(self, x: str, part: FeedForward, name: str) -> str:
         """Up, activation, down; with a gate, both projections in one product."""
         graph = self.graph

@@ -25,7 +25,7 @@ def matrix(checkpoint: Checkpoint, dense: Dense) -> tuple[str, NDArray[Any], NDA
     weight = checkpoint.tensor(dense.weight)
     if dense.transposed:
         weight = weight.T
-    bias = checkpoint.tensor(dense.bias) if dense.bias else None
+    bias = checkpoint.tensor(dense.bias).reshape(-1) if dense.bias else None  # BART's final_logits_bias is [1, columns]
     slab = dense.slab
     if slab is None or (slab.first == 0 and slab.last == slab.parts):
         return dense.weight, weight, bias
@@ -44,7 +44,7 @@ def rows_of(checkpoint: Checkpoint, dense: Dense) -> tuple[int, int]:
     if len(shape) != 2:
         raise CheckpointError(f"{dense.weight} has shape {list(shape)}, expected a matrix; check the weights")
     out, width = reversed(shape) if dense.transposed else shape
-    if dense.bias and (found := checkpoint.shape(dense.bias)) != (out,):
+    if dense.bias and (found := checkpoint.shape(dense.bias)) not in ((out,), (1, out)):
         raise CheckpointError(f"{dense.bias} has shape {list(found)}, its weight needs {[out]}; check the weights")
     if (slab := dense.slab) is None:
         return out, width

@@ -11,9 +11,12 @@ __all__ = [
     "Alibi",
     "Attention",
     "Block",
+    "Body",
+    "CrossAttention",
     "Decoder",
     "Dense",
     "Encoder",
+    "EncoderDecoder",
     "FeedForward",
     "Head",
     "Layer",
@@ -21,7 +24,9 @@ __all__ = [
     "RelativeBias",
     "Rotary",
     "SelfAttention",
+    "Sinusoids",
     "Slab",
+    "SourceEncoder",
 ]
 
 # config's names of activations (transformers.activations.ACT2FN) to ours
@@ -116,11 +121,26 @@ class Layer:
 
 @dataclass(frozen=True)
 class RelativeBias:
-    """T5's bucketed relative positions (MPNet): table [buckets, heads], distances beyond `farthest` share the last bucket."""
+    """Bucketed relative positions (T5, MPNet): distances from `farthest` on share the last bucket.
+
+    Attributes:
+        table: Name of the table [buckets, heads].
+        buckets: Rows of the table.
+        farthest: Distance from which all are alike.
+        columns: The table's columns of the heads that are left after pruning; None for all.
+    """
 
     table: str
     buckets: int
     farthest: int
+    columns: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Sinusoids:
+    """Positions of sines and cosines (Vaswani et al., 2017): row p is sin(p f) for each of the `frequencies` f, then all cos(p f)."""
+
+    frequencies: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -196,7 +216,7 @@ class Alibi:
 
 @dataclass(frozen=True)
 class SelfAttention:
-    """Causal self-attention, as many heads as are left after pruning.
+    """Self-attention, as many heads as are left after pruning; a decoder's is causal.
 
     Attributes:
         query, key, value, output: The projections.
@@ -206,6 +226,7 @@ class SelfAttention:
         scale: What q · k is multiplied with.
         rotary: Rotary positions, None where there are none.
         alibi: Linear biases, None where there are none; already scaled, added to the scaled scores.
+        relative: Bucketed relative positions, None where there are none; added to the scaled scores.
         window: Tokens that a token sees, itself included; None for all.
         softcap: Scores become softcap * tanh(scores / softcap); None for no cap.
         query_norm, key_norm: Norms between projection and rotation, over each head, or over all of them where `norm_all`.
@@ -221,11 +242,32 @@ class SelfAttention:
     scale: float
     rotary: Rotary | None = None
     alibi: Alibi | None = None
+    relative: RelativeBias | None = None
     window: int | None = None
     softcap: float | None = None
     query_norm: Norm | None = None
     key_norm: Norm | None = None
     norm_all: bool = False
+
+
+@dataclass(frozen=True)
+class CrossAttention:
+    """Attention from a decoder to what its encoder gave: queries are of the decoder, keys and values of the encoder.
+
+    Attributes:
+        query, key, value, output: The projections.
+        heads: As many as are left after pruning.
+        head_size: Of one head.
+        scale: What q · k is multiplied with.
+    """
+
+    query: Dense
+    key: Dense
+    value: Dense
+    output: Dense
+    heads: int
+    head_size: int
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -240,9 +282,10 @@ class FeedForward:
 
 @dataclass(frozen=True)
 class Block:
-    """A decoder layer.
+    """A decoder layer, or one of an encoder that is built alike.
 
-    Sequential: x += residual * attention_out_norm(attention(attention_norm(x))), then the same with the feed-forward layer.
+    Sequential: x += residual * attention_out_norm(attention(attention_norm(x))), then the same with cross-attention, where there is
+    any, and with the feed-forward layer.
     Parallel: both read the same x and are added together. Where a norm is None it is left out.
 
     Attributes:
@@ -251,6 +294,7 @@ class Block:
         attention_norm, feed_forward_norm: Of what they read.
         attention_out_norm, feed_forward_out_norm: Of what they give, before it is added.
         attention_sum_norm, feed_forward_sum_norm: Of the sum (the post-norm of GPT-1).
+        cross: Cross-attention, None where there is none; `cross_norm` of what it reads, `cross_sum_norm` of the sum.
         parallel: Whether both sub-layers read the block's own input.
         residual: What the sub-layers' results are multiplied with (Granite).
     """
@@ -264,6 +308,9 @@ class Block:
     feed_forward_norm: Norm | None = None
     feed_forward_out_norm: Norm | None = None
     feed_forward_sum_norm: Norm | None = None
+    cross: CrossAttention | None = None
+    cross_norm: Norm | None = None
+    cross_sum_norm: Norm | None = None
     parallel: bool = False
     residual: float = 1.0
 
@@ -278,12 +325,15 @@ class Decoder:
         window: Most tokens.
         positions: Name of the table of learned positions, None where there is none.
         first_position: Row of that table that the first token takes (OPT: 2).
+        sinusoids: Computed positions in place of that table.
+        types: Name of the token-type table whose first row is added to every token (BERT), None where there is none.
         scale: What word vectors are multiplied with.
         embedding_norm: Of the embeddings (BLOOM).
         project_in, project_out: Between the words' width and the blocks' (OPT 350M).
         norm: Of the last block's output.
+        head_steps: What comes before the head: linear layers, activations by name and norms, in order (BERT's transform).
         head: The language modelling head, None where it is the word table.
-        head_bias: Name of its bias where the head is the word table.
+        head_bias: Name of its bias where the head is the word table, of [columns] or [1, columns].
         logits_scale: What logits are multiplied with (Granite).
         logits_cap: Logits become cap * tanh(logits / cap) (Gemma 2).
     """
@@ -293,12 +343,64 @@ class Decoder:
     window: int
     positions: str | None = None
     first_position: int = 0
+    sinusoids: Sinusoids | None = None
+    types: str | None = None
     scale: float = 1.0
     embedding_norm: Norm | None = None
     project_in: Dense | None = None
     norm: Norm | None = None
     project_out: Dense | None = None
+    head_steps: tuple[Dense | Norm | str, ...] = ()
     head: Dense | None = None
     head_bias: str | None = None
     logits_scale: float = 1.0
     logits_cap: float | None = None
+
+
+@dataclass(frozen=True)
+class SourceEncoder:
+    """The encoder of an encoder-decoder, whose blocks may be pre-norm (T5, mBART) or post-norm (BART, Marian).
+
+    Attributes:
+        words: Name of the word table.
+        blocks: In order.
+        window: Most tokens.
+        positions: Name of the table of learned positions, None where there is none.
+        first_position: Row of that table, or number of the computed position, that the first token takes.
+        skipped_id: Token that takes no position of its own (M2M100's padding), None where positions are just counted.
+        sinusoids: Computed positions in place of that table.
+        scale: What word vectors are multiplied with.
+        embedding_norm: Of the embeddings.
+        norm: Of the last block's output.
+    """
+
+    words: str
+    blocks: tuple[Block, ...]
+    window: int
+    positions: str | None = None
+    first_position: int = 0
+    skipped_id: int | None = None
+    sinusoids: Sinusoids | None = None
+    scale: float = 1.0
+    embedding_norm: Norm | None = None
+    norm: Norm | None = None
+
+
+@dataclass(frozen=True)
+class EncoderDecoder:
+    """An encoder, and a decoder whose blocks attend to it.
+
+    Attributes:
+        encoder: Reads the source.
+        decoder: Writes the target; every block has cross-attention.
+        bridge: Between the encoder's width and the width that the cross-attention reads, None where they are equal.
+        start: The token that stands before every target (`decoder_start_token_id`).
+    """
+
+    encoder: SourceEncoder | Encoder
+    decoder: Decoder
+    bridge: Dense | None = None
+    start: int = 0
+
+
+Body = Encoder | Decoder | EncoderDecoder

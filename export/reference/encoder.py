@@ -8,16 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
-from ..families.bert import relative_buckets
-from ..families.parts import Dense, Encoder, Head, Layer, Norm, RelativeBias
+from ..families.parts import Encoder, Head, Layer, RelativeBias
 from .activations import activate
+from .blocks import Blocks, Floats, attend, places_of
 
-__all__ = ["Window", "forward_encoder"]
-
-Floats = NDArray[np.float32]
+__all__ = ["Window", "forward_body", "forward_encoder"]
 
 
 class Window(NamedTuple):
@@ -42,13 +39,10 @@ def forward_encoder(
     Returns:
         Per text: [columns] of a head on the first token, [len(rows), columns] of a masked LM, else [tokens, columns].
     """
-    model = _Reference(checkpoint)
+    model = _Reference(checkpoint, windows)
+    x = model.states(body, windows)
     lengths = [len(window.ids) for window in windows]
     ends = np.cumsum(lengths)
-    x = model.embed(body, windows)  # [all tokens, hidden]
-    for layer in body.layers:
-        x = model.layer(x, layer, body.bias, ends)
-        checkpoint.release()
     starts = ends - lengths
     if head.first_token:
         x, parts = x[starts], np.arange(1, len(windows))
@@ -57,42 +51,35 @@ def forward_encoder(
         parts = np.cumsum([len(wanted) for wanted in rows])[:-1]
     else:
         parts = ends[:-1]
-    for step in head.steps:
-        x = (
-            model.dense(x, step)
-            if isinstance(step, Dense)
-            else model.norm(x, step)
-            if isinstance(step, Norm)
-            else activate(x, step)
-        )
+    x = model.steps(x, head.steps)
     if head.tied:
         x = x @ model.tensor(head.tied).T + (model.tensor(head.tied_bias) if head.tied_bias else np.float32(0))
     return [part[0] if head.first_token else part for part in np.split(x, parts)]
 
 
-class _Reference:
+def forward_body(checkpoint: Checkpoint, body: Encoder, windows: Sequence[Window]) -> list[Floats]:
+    """Per text what the last layer gives, [tokens, width]; see `forward_encoder`."""
+    model = _Reference(checkpoint, windows)
+    return model.split(model.states(body, windows))
+
+
+class _Reference(Blocks):
     """The parts of the forward pass, on tokens of all texts side by side [tokens, width]."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint, windows: Sequence[Window]) -> None:
+        super().__init__(checkpoint, [len(window.ids) for window in windows], causal=False)
 
-    def tensor(self, name: str) -> Floats:
-        return np.asarray(self._checkpoint.tensor(name), np.float32)
-
-    def dense(self, x: Floats, part: Dense) -> Floats:
-        y = x @ self.tensor(part.weight).T
-        return y + self.tensor(part.bias) if part.bias else y
-
-    def norm(self, x: Floats, part: Norm) -> Floats:
-        centred = x - x.mean(axis=-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + part.eps) * self.tensor(str(part.weight))
-        result: Floats = scaled + self.tensor(part.bias) if part.bias else scaled
-        return result
+    def states(self, body: Encoder, windows: Sequence[Window]) -> Floats:
+        x = self.embed(body, windows)
+        for layer in body.layers:
+            x = self.layer(x, layer, body.bias)
+            self._checkpoint.release()
+        return x
 
     def embed(self, body: Encoder, windows: Sequence[Window]) -> Floats:
-        tokens = np.concatenate([np.asarray(window.ids) for window in windows])
-        places = np.concatenate([_places(np.asarray(window.ids), body) for window in windows])
-        x = np.asarray(self._checkpoint.tensor(body.words)[tokens], np.float32) + self.tensor(body.positions)[places]
+        texts = [np.asarray(window.ids, np.int64) for window in windows]
+        places = np.concatenate([places_of(text, body.first_position, body.skipped_id) for text in texts])
+        x = self.rows(body.words, np.concatenate(texts)) + self.rows(body.positions, places)
         if body.types:
             table = self.tensor(body.types)
             kinds = np.concatenate([np.asarray(window.type_ids) for window in windows])
@@ -100,34 +87,13 @@ class _Reference:
         x = self.norm(x, body.norm)
         return self.dense(x, body.projection) if body.projection else x
 
-    def layer(self, x: Floats, layer: Layer, bias: RelativeBias | None, ends: NDArray[np.int64]) -> Floats:
+    def layer(self, x: Floats, layer: Layer, bias: RelativeBias | None) -> Floats:
         part = layer.attention
-        q, k, v = (self.dense(x, d) for d in (part.query, part.key, part.value))
-        texts = zip(np.split(q, ends[:-1]), np.split(k, ends[:-1]), np.split(v, ends[:-1]), strict=True)
-        table = self.tensor(bias.table) if bias else None
-        mixed = np.concatenate([_attend(*text, part.heads, bias, table) for text in texts])
-        x = self.norm(x + self.dense(mixed, part.output), layer.attention_norm)
+        heads = (self.dense(x, dense).reshape(len(x), part.heads, -1) for dense in (part.query, part.key, part.value))
+        added = self.relative_bias(bias) if bias else None
+        scale = 1 / math.sqrt(part.head_size)
+        mixed = [attend(*text, scale=scale, added=added) for text in zip(*map(self.split, heads), strict=True)]
+        x = self.norm(x + self.dense(np.concatenate(mixed), part.output), layer.attention_norm)
         return self.norm(
             x + self.dense(activate(self.dense(x, layer.up), layer.activation), layer.down), layer.ffn_norm
         )
-
-
-def _places(ids: NDArray[np.int64], body: Encoder) -> NDArray[np.int64]:
-    """Rows of the position table that the tokens of one text take."""
-    if body.skipped_id is None:
-        return np.arange(len(ids))
-    real = ids != body.skipped_id
-    places: NDArray[np.int64] = np.cumsum(real) * real + body.first_position - 1
-    return places
-
-
-def _attend(q: Floats, k: Floats, v: Floats, heads: int, bias: RelativeBias | None, table: Floats | None) -> Floats:
-    """Softmax(q k^T / sqrt(size) + bias) v of one text, all [tokens, heads * size]."""
-    q, k, v = (array.reshape(len(array), heads, -1).transpose(1, 0, 2) for array in (q, k, v))
-    scores = q @ k.transpose(0, 2, 1) / np.float32(math.sqrt(q.shape[-1]))
-    if bias is not None and table is not None:
-        apart = np.arange(q.shape[1])[None, :] - np.arange(q.shape[1])[:, None]
-        scores = scores + table[relative_buckets(apart, bias.buckets, bias.farthest)].transpose(2, 0, 1)
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    mixed: Floats = (weights / weights.sum(axis=-1, keepdims=True)) @ v
-    return mixed.transpose(1, 0, 2).reshape(mixed.shape[1], -1)

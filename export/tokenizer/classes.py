@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from . import marian, pieces, vocab
+from . import blenderbot_small, codes, m2m100, marian, pieces, vocab
 from .draft import Document, Draft, Roles
 from .files import Settings
-from .tokens import Special
+from .tokens import Special, content
 
 __all__ = ["CLASSES", "MODEL_TYPES", "TokenizerClass"]
 
@@ -34,6 +34,8 @@ class TokenizerClass:
         update: What the class changes at every load.
         prefix_space: `add_prefix_space` where the settings do not say; None where that changes nothing.
         rebuilds: Whether `add_prefix_space` in the settings makes the class ignore `tokenizer.json`.
+        renames: Roles whose token, where it is not the default one, makes the class ignore `tokenizer.json`; a class
+            that has such ignores `added_tokens_decoder` too.
         slow_only: Whether there is no fast class: `tokenizer.json` is then only a last resort.
         type_ids: Whether the model is handed token type ids.
         clean_up: Whether the slow class cleans up decoded text by default; the fast ones never do.
@@ -53,6 +55,7 @@ class TokenizerClass:
     update: Callable[[Draft], None] | None = None
     prefix_space: bool | None = False
     rebuilds: bool = False
+    renames: tuple[str, ...] = ()
     slow_only: bool = False
     type_ids: bool = True
     clean_up: bool = False
@@ -71,7 +74,7 @@ def _extra_ids(settings: Settings) -> list[Special]:
     extra: list[Special] = [f"<extra_id_{index}>" for index in range(count)]
     if listed is None:
         return extra
-    given = sum("<extra_id_" in _name(token) for token in listed)
+    given = sum("<extra_id_" in content(token) for token in listed)
     if given and count and given != count:
         raise settings.error("extra_ids", count, f"{given}, which is how many additional_special_tokens lists")
     return listed if given else listed + extra
@@ -96,27 +99,43 @@ def _languages(codes: tuple[str, ...], *, first: bool) -> Callable[[Settings], l
     return additional
 
 
-def _name(token: Special) -> str:
-    return token if isinstance(token, str) else token.content
+def _nllb_languages(settings: Settings) -> list[Special]:
+    """NLLB's languages, unless the settings list them themselves."""
+    listed = settings.specials("additional_special_tokens")
+    return list(codes.NLLB) if listed is None else listed
 
 
-def _update_language(draft: Draft, *, prefix: bool) -> None:
-    """Put the source language's code around each text: before it (mBART-50) or behind </s> (mBART)."""
-    code, eos = draft.settings.text("src_lang", "en_XX"), draft.required("eos")
+def _unknowns(settings: Settings) -> list[Special]:
+    """PEGASUS' <mask_1> and <unk_2> ..., or those of the settings filled up with them.
+
+    Raises:
+        CheckpointError: A token comes twice.
+    """
+    listed, offset = settings.specials("additional_special_tokens"), settings.count("offset", 103)
+    sentence = settings.special("mask_token_sent", "<mask_1>")
+    first = [] if sentence is None else [sentence]
+    if listed is None:
+        return [*first, *(f"<unk_{index}>" for index in range(2, offset))]
+    tokens = [*(token for token in first if token not in listed), *listed]
+    tokens += [f"<unk_{index}>" for index in range(len(tokens), offset - 1)]
+    if len(set(tokens)) < len(tokens):
+        raise settings.error(
+            "additional_special_tokens", listed, "a list that can be filled up with <unk_2>, <unk_3> ..."
+        )
+    return tokens
+
+
+def _update_language(draft: Draft, *, default: str, prefix: bool) -> None:
+    """Put the source language's code around each text: before it (mBART-50, NLLB) or behind </s> (mBART)."""
+    code, eos = draft.settings.text("src_lang", default), draft.required("eos")
     before, behind = ([code], [eos]) if prefix else ([], [eos, code])
     draft.document["post_processor"] = draft.template([*before, "$A", *behind], [*before, "$A", "$B", *behind])
 
 
-_LANGUAGES = """
-ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP nl_XX ro_RO
-ru_RU si_LK tr_TR vi_VN zh_CN
-"""
-_MORE_LANGUAGES = """
-af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX sv_SE sw_KE ta_IN te_IN
-th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI
-"""
-_MBART = tuple(_LANGUAGES.split())
-_MBART50 = tuple((_LANGUAGES + _MORE_LANGUAGES).split())
+def _update_nllb(draft: Draft) -> None:
+    _update_language(draft, default="eng_Latn", prefix=not draft.settings.flag("legacy_behaviour", False))
+
+
 _BERT_ROLES = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
 _FAIRSEQ_ROLES = {
     "bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>", "cls": "<s>", "mask": "<mask>",
@@ -195,19 +214,46 @@ _QWEN2 = TokenizerClass(
     flags={"bos": _BYTE_BPE, "eos": _BYTE_BPE, "unk": _BYTE_BPE, "pad": _BYTE_BPE}, type_ids=False,
 )  # fmt: skip
 _MBART_CLASS = TokenizerClass(
-    "sentencepiece.bpe.model", partial(pieces.build_xlm_roberta, codes=_MBART), None, _FAIRSEQ_ROLES,
+    "sentencepiece.bpe.model", partial(pieces.build_xlm_roberta, codes=codes.MBART), None, _FAIRSEQ_ROLES,
     flags={"mask": _MASK}, slow_flags={"mask": _MASK_RAW},
-    additional=_languages(_MBART, first=True), update=partial(_update_language, prefix=False), type_ids=False,
+    additional=_languages(codes.MBART, first=True), update=partial(_update_language, default="en_XX", prefix=False), type_ids=False,
 )  # fmt: skip
 _MBART50_CLASS = TokenizerClass(
-    "sentencepiece.bpe.model", partial(pieces.build_xlm_roberta, codes=_MBART50), None,
+    "sentencepiece.bpe.model", partial(pieces.build_xlm_roberta, codes=codes.MBART50), None,
     {role: token for role, token in _FAIRSEQ_ROLES.items() if role != "bos"},
     flags={"mask": _MASK}, slow_flags={"mask": _MASK},
-    additional=_languages(_MBART50, first=False), update=partial(_update_language, prefix=True), type_ids=False,
+    additional=_languages(codes.MBART50, first=False), update=partial(_update_language, default="en_XX", prefix=True), type_ids=False,
 )  # fmt: skip
 _MARIAN = TokenizerClass(
     "source.spm", marian.build_source, marian.marian_template, {"unk": "<unk>", "eos": "</s>", "pad": "<pad>"},
     slow_only=True, type_ids=False, max_length=512, size=marian.marian_size,
+)  # fmt: skip
+
+_M2M100 = TokenizerClass(
+    "sentencepiece.bpe.model", m2m100.build_m2m100, None,
+    {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>"},
+    update=m2m100.update_m2m100, slow_only=True, type_ids=False, size=m2m100.m2m100_size,
+)  # fmt: skip
+_NLLB = TokenizerClass(
+    "sentencepiece.bpe.model", pieces.build_nllb, None, _FAIRSEQ_ROLES,
+    flags={"mask": {"lstrip": True, "normalized": True, "special": True}},
+    slow_flags=dict.fromkeys(("bos", "pad", "eos", "unk"), _BYTE_BPE)
+    | {"mask": {"lstrip": True, "normalized": True, "special": True}},
+    additional=_nllb_languages, update=_update_nllb, type_ids=False,
+)  # fmt: skip
+_PEGASUS = TokenizerClass(
+    "spiece.model", pieces.build_pegasus, pieces.pegasus_template,
+    {"eos": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask_2>"},
+    additional=_unknowns, renames=("pad", "eos", "unk"), type_ids=False,
+)  # fmt: skip
+_BLENDERBOT = TokenizerClass(
+    "vocab.json", vocab.build_byte_level, vocab.blenderbot_template, _FAIRSEQ_ROLES,
+    flags={"mask": _MASK_RAW}, slow_flags={"*": _PLAIN, "mask": _MASK_RAW}, update=vocab.update_roberta, type_ids=False,
+)  # fmt: skip
+_BLENDERBOT_SMALL = TokenizerClass(
+    "vocab.json", blenderbot_small.build_blenderbot_small, blenderbot_small.blenderbot_small_template,
+    {"unk": "__unk__", "bos": "__start__", "eos": "__end__", "pad": "__null__"},
+    slow_only=True, type_ids=False, size=blenderbot_small.blenderbot_small_size,
 )  # fmt: skip
 
 _GENERIC = TokenizerClass()
@@ -216,6 +262,8 @@ CLASSES: Mapping[str, TokenizerClass] = {
     "AlbertTokenizer": _ALBERT,
     "BartTokenizer": _BART,
     "BertTokenizer": _BERT,
+    "BlenderbotSmallTokenizer": _BLENDERBOT_SMALL,
+    "BlenderbotTokenizer": _BLENDERBOT,
     "CamembertTokenizer": _CAMEMBERT,
     "ConvBertTokenizer": _BERT,
     "DebertaV2Tokenizer": _DEBERTA_V2,
@@ -227,12 +275,15 @@ CLASSES: Mapping[str, TokenizerClass] = {
     "LayoutLMTokenizer": _BERT,
     "LlamaTokenizer": _LLAMA,
     "LongformerTokenizer": _ROBERTA,
+    "M2M100Tokenizer": _M2M100,
     "MBart50Tokenizer": _MBART50_CLASS,
     "MBartTokenizer": _MBART_CLASS,
     "MPNetTokenizer": _MPNET,
     "MT5Tokenizer": _T5,
     "MarianTokenizer": _MARIAN,
     "MobileBertTokenizer": _BERT,
+    "NllbTokenizer": _NLLB,
+    "PegasusTokenizer": _PEGASUS,
     "PreTrainedTokenizer": _GENERIC,
     "Qwen2Tokenizer": _QWEN2,
     "RobertaTokenizer": _ROBERTA,
@@ -246,6 +297,8 @@ MODEL_TYPES: Mapping[str, str] = {
     "albert": "AlbertTokenizer",
     "bart": "BartTokenizer",
     "bert": "BertTokenizer",
+    "blenderbot": "BlenderbotTokenizer",
+    "blenderbot-small": "BlenderbotSmallTokenizer",
     "camembert": "CamembertTokenizer",
     "convbert": "ConvBertTokenizer",
     "deberta-v2": "DebertaV2Tokenizer",
@@ -261,6 +314,7 @@ MODEL_TYPES: Mapping[str, str] = {
     "layoutlm": "LayoutLMTokenizer",
     "llama": "LlamaTokenizer",
     "longformer": "LongformerTokenizer",
+    "m2m_100": "M2M100Tokenizer",
     "marian": "MarianTokenizer",
     "mbart": "MBartTokenizer",
     "mistral": "LlamaTokenizer",
@@ -268,6 +322,7 @@ MODEL_TYPES: Mapping[str, str] = {
     "mpnet": "MPNetTokenizer",
     "mt5": "MT5Tokenizer",
     "opt": "GPT2Tokenizer",
+    "pegasus": "PegasusTokenizer",
     "phi3": "LlamaTokenizer",
     "qwen2": "Qwen2Tokenizer",
     "qwen3": "Qwen2Tokenizer",

@@ -21,11 +21,11 @@ from .checks import check_document
 from .classes import CLASSES, MODEL_TYPES, TokenizerClass
 from .draft import Document, Draft
 from .files import Settings, read_json, read_settings
-from .marian import build_target, marian_size
-from .tokens import ROLES, AddedToken, Special, tokens_to_add
+from .marian import build_target, marian_size, shares_sides
+from .tokens import ROLES, AddedToken, Special, content, tokens_to_add
 from .vocab import update_prefix_space
 
-__all__ = ["convert_target_tokenizer", "convert_tokenizer"]
+__all__ = ["class_of", "convert_target_tokenizer", "convert_tokenizer"]
 
 _UNLIMITED = 10**20  # `LARGE_INTEGER` of transformers: a longer `model_max_length` means that there is none
 _PARTS = (
@@ -55,7 +55,7 @@ def convert_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[str, Voc
         UnsupportedError: The tokenizer class has no conversion.
     """
     settings = read_settings(folder)
-    return _convert(settings, *_class_of(settings, config))
+    return _convert(settings, *class_of(settings, config))
 
 
 def convert_target_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[str, Vocabulary] | None:
@@ -66,17 +66,26 @@ def convert_target_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[s
         UnsupportedError: The tokenizer class has no conversion.
     """
     settings = read_settings(folder)
-    name, row = _class_of(settings, config)
-    if name != "MarianTokenizer" or not (folder / "target.spm").is_file():
+    name, row = class_of(settings, config)
+    if name != "MarianTokenizer" or shares_sides(settings):
         return None
-    return _convert(
-        settings, name, replace(row, file="target.spm", build=build_target, size=partial(marian_size, target=True))
-    )
+    row = replace(row, file="target.spm", build=build_target, size=partial(marian_size, target=True))
+    text, facts = _convert(settings, name, row)
+    return text, replace(facts, file="target_tokenizer.json")
 
 
-def _class_of(settings: Settings, config: Mapping[str, Any]) -> tuple[str, TokenizerClass]:
-    """The tokenizer's class, by name; any class will do for a `tokenizer.json` (`AutoTokenizer.from_pretrained`)."""
+def class_of(settings: Settings, config: Mapping[str, Any]) -> tuple[str, TokenizerClass]:
+    """The tokenizer's class, by name without "Fast"; any class will do for a `tokenizer.json`.
+
+    As `AutoTokenizer.from_pretrained` chooses it; an encoder-decoder made of two models has the encoder's.
+
+    Raises:
+        CheckpointError: The name is none.
+        UnsupportedError: The class has no conversion.
+    """
     named = settings.values.get("tokenizer_class") or config.get("tokenizer_class")
+    if not named and config.get("model_type") == "encoder-decoder" and isinstance(config.get("encoder"), dict):
+        config = config["encoder"]
     named = named or MODEL_TYPES.get(str(config.get("model_type")), "PreTrainedTokenizerFast")
     if not isinstance(named, str):
         raise settings.error("tokenizer_class", named, "a class name")
@@ -112,7 +121,8 @@ def _convert(settings: Settings, name: str, row: TokenizerClass) -> tuple[str, V
             roles["pad"] = document["padding"]["pad_token"]
     draft = Draft(settings, roles, document)
     specials = [*([token] for token in roles.values() if token is not None), row.additional(settings), _extra(settings)]
-    draft.added.add(tokens_to_add(settings.decoder, specials, draft.added.contents()))
+    decoder = {} if row.renames else settings.decoder
+    draft.added.add(tokens_to_add(decoder, specials, draft.added.contents()))
     if builds and row.template is not None:
         document["post_processor"] = row.template(draft)
     if row.update is not None:
@@ -133,7 +143,10 @@ def _vocabulary_file(settings: Settings, row: TokenizerClass) -> Path | None:
 def _ignores_ready(settings: Settings, row: TokenizerClass) -> bool:
     """Whether the settings make the class start from its vocabulary file although there is a `tokenizer.json`."""
     asked = row.rebuilds and settings.values.get("add_prefix_space") is not None
-    return asked or settings.flag("from_slow", False)
+    renamed = any(
+        content(settings.special(f"{role}_token", row.roles[role])) != row.roles[role] for role in row.renames
+    )
+    return asked or renamed or settings.flag("from_slow", False)
 
 
 def _roles(settings: Settings, row: TokenizerClass, *, slow: bool) -> dict[str, Special | None]:

@@ -13,6 +13,7 @@ from edgenlp.errors import CheckpointError, UnsupportedError
 from .draft import Document, Draft, Roles, document, replace
 from .files import Settings
 from .sentencepiece import Algorithm, Kind, SentencePieceModel, read_sentencepiece
+from .tokens import content
 
 __all__ = [
     "SPACE",
@@ -21,10 +22,14 @@ __all__ = [
     "build_deberta_v2",
     "build_gemma",
     "build_llama",
+    "build_nllb",
+    "build_pegasus",
     "build_t5",
     "build_xlm_roberta",
     "fairseq_template",
     "literal_template",
+    "merges",
+    "pegasus_template",
     "precompiled",
     "t5_template",
     "update_ends",
@@ -40,6 +45,30 @@ def build_xlm_roberta(path: Path, settings: Settings, roles: Roles, codes: Seque
     head = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
     vocab = [*head, *_scored(spm)[3:], *((token, 0.0) for token in (*codes, "<mask>"))]
     return _unigram_document(path, spm, vocab, unk_id=3)
+
+
+def build_nllb(path: Path, settings: Settings, roles: Roles) -> Document:
+    """NLLB: fairseq's four tokens for the model's first three; <mask> and the languages are added tokens."""
+    spm = read_sentencepiece(path)
+    head = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    return _unigram_document(path, spm, [*head, *_scored(spm)[3:]], unk_id=3)
+
+
+def build_pegasus(path: Path, settings: Settings, roles: Roles) -> Document:
+    """PEGASUS: its special tokens and "<unk_2>" ... for the model's first two pieces."""
+    spm = read_sentencepiece(path)
+    offset = settings.count("offset", 103)
+    tokens = [content(roles["pad"]), content(roles["eos"])]
+    sentence = settings.special("mask_token_sent", "<mask_1>")
+    if sentence is not None:
+        tokens.append(content(sentence))
+        if roles["mask"] is not None and offset > 3:
+            tokens.append(content(roles["mask"]))
+    head = [*((token, 0.0) for token in tokens), *((f"<unk_{index}>", -100.0) for index in range(2, offset))]
+    whole = _unigram_document(path, spm, [*head, *_scored(spm)[2:]], unk_id=spm.unk_id + offset)
+    parts = [{"type": "WhitespaceSplit"}, whole["pre_tokenizer"]]
+    whole["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": parts}
+    return whole
 
 
 def build_camembert(path: Path, settings: Settings, roles: Roles) -> Document:
@@ -115,8 +144,7 @@ def build_llama(path: Path, settings: Settings, roles: Roles) -> Document:
 def build_gemma(path: Path, settings: Settings, roles: Roles) -> Document:
     """Gemma: BPE with bytes for unknown characters, spaces written out and none put before the text."""
     spm = read_sentencepiece(path)
-    heads = [roles.get(role) for role in ("pad", "eos", "bos")]
-    names = [str(head) if head is None or isinstance(head, str) else head.content for head in heads]
+    names = [content(roles.get(role)) for role in ("pad", "eos", "bos")]
     vocab = [*((name, 0.0) for name in names), *_scored(spm)[3:]]
     known: dict[str, int] = _ids(spm)
     if "<0x09>" in known:  # older models have no piece for the tab, only its byte
@@ -145,6 +173,12 @@ def literal_template(draft: Draft) -> Document:
 def t5_template(draft: Draft) -> Document:
     """A </s>, and A </s> B </s>."""
     return draft.template(["$A", "</s>"], ["$A", "</s>", "$B", "</s>"])
+
+
+def pegasus_template(draft: Draft) -> Document:
+    """A </s>, and A B </s>."""
+    eos = draft.required("eos")
+    return draft.template(["$A", eos], ["$A", "$B", eos])
 
 
 def update_ends(draft: Draft, *, bos: bool, eos: bool) -> None:
@@ -210,14 +244,14 @@ def _model(
             "byte_fallback": byte_fallback,
             "ignore_merges": False,
             "vocab": {text: index for index, (text, _) in enumerate(vocab)},
-            "merges": _merges(known, dict(vocab)),
+            "merges": merges(known, dict(vocab)),
         }
     raise UnsupportedError(
         f"{path} was trained with SentencePiece's {spm.algorithm.name.lower()} algorithm; supported are unigram and bpe"
     )
 
 
-def _merges(known: Mapping[str, int], scores: Mapping[str, float]) -> list[tuple[str, str]]:
+def merges(known: Mapping[str, int], scores: Mapping[str, float]) -> list[tuple[str, str]]:
     """The merges that a BPE model leaves unsaid: each split of a piece in two, best piece first (`generate_merges`)."""
     merges: list[tuple[float, str, str]] = []
     for text, score in scores.items():

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-__all__ = ["ROLES", "AddedToken", "AddedTokens", "Special", "tokens_to_add"]
+__all__ = ["ROLES", "AddedToken", "AddedTokens", "Special", "content", "tokens_to_add"]
 
 # `SpecialTokensMixin.SPECIAL_TOKENS_ATTRIBUTES` of transformers, in its order: new ids are given out in it.
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
@@ -55,12 +55,12 @@ def tokens_to_add(
         existing: Contents of the tokens that the tokenizer already holds.
     """
     adding: list[Special] = [decoder[index] for index in sorted(decoder)]
-    known = {*existing, *map(_content, adding)}
+    known = {*existing, *map(content, adding)}
     settled = {decoder[index].settled() for index in decoder}
     seen: set[str] = set()
     for group in specials:
-        for token in [token for token in group if _content(token) not in seen]:
-            seen.add(_content(token))
+        for token in [token for token in group if content(token) not in seen]:
+            seen.add(content(token))
             if token not in known if isinstance(token, str) else token.settled() not in settled:
                 adding.append(token)
     tokens = (AddedToken(token, special=True) if isinstance(token, str) else token for token in adding)
@@ -68,8 +68,9 @@ def tokens_to_add(
     return [replace(token, special=token.special or token.content in seen) for token in tokens]
 
 
-def _content(token: Special) -> str:
-    return token if isinstance(token, str) else token.content
+def content(token: Special | None) -> str:
+    """The string of `token`; "None" where there is none, as transformers has it."""
+    return str(token) if token is None or isinstance(token, str) else token.content
 
 
 class AddedTokens:

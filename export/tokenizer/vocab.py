@@ -13,6 +13,7 @@ from .files import Settings, read_merges, read_vocab_json, read_vocab_txt
 
 __all__ = [
     "bert_template",
+    "blenderbot_template",
     "build_byte_level",
     "build_word_piece",
     "byte_level_template",
@@ -126,6 +127,12 @@ def roberta_template(draft: Draft) -> Document:
         "trim_offsets": True,
         "add_prefix_space": draft.settings.flag("add_prefix_space", False),
     }
+
+
+def blenderbot_template(draft: Draft) -> Document:
+    """A </s>, and nothing around or between the texts of a pair."""
+    eos = draft.required("eos")
+    return draft.template(["$A", eos], ["$A", "$B:1"])
 
 
 def byte_level_template(draft: Draft) -> Document:

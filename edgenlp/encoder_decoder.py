@@ -1,0 +1,369 @@
+"""Sources read once, targets written token by token: an encoder-decoder's two graphs. Knows no text, and not how a token is chosen.
+
+What an encoder gives is turned into the keys and values of every cross-attention by its own graph, once. Rows that write from one
+source, as beams do, share them: they go through the decoder as queries side by side.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgenlp.cache import Cache, Layout
+from edgenlp.encode import padded, plan
+from edgenlp.errors import BundleError, InputError, TooLongError
+from edgenlp.session import Binding, Session, Tensor
+
+__all__ = ["EncoderDecoder", "Reading", "TargetSequences"]
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.integer[Any]]
+
+_PAST, _PRESENT, _CROSS = "past_key_values.", "present.", "cross."
+_INPUTS = {"input_ids", "position_ids", "seqlens_k", "total_sequence_length", "source_lengths"}
+_AGAIN = "export the bundle again"
+
+
+class EncoderDecoder:
+    """An encoder's graph and its decoder's; many sources may be under way at once.
+
+    Args:
+        encoder: Inputs are `input_ids` [batch, sequence] and `lengths` [batch]; an output `cross.N` [2 n, batch, heads, sequence,
+            size] holds keys and values of the cross-attentions of n layers from N on.
+        decoder: Inputs are `input_ids` [rows, 1], perhaps `position_ids` alike, `seqlens_k` [rows] (tokens of each row before this
+            one), `total_sequence_length` [1] (the longest row's, this token included), per layer `past_key_values.N.key` and
+            `.value` [rows, heads, capacity, size], which come out as `present.N.*` in the same memory, `source_lengths` [sources], and
+            per layer `cross.N.key` and `.value` [sources, heads, source, size]. Neighbouring rows share a source, as many each.
+        window: Most tokens of a source.
+        target_window: Most tokens of a target.
+        tokens: Most tokens, padding included, of one run of the encoder.
+    """
+
+    def __init__(self, encoder: Session, decoder: Session, *, window: int, target_window: int, tokens: int) -> None:
+        self.encoder = encoder
+        self.decoder = decoder
+        self.window = window
+        self.target_window = target_window
+        self.tokens = tokens
+        past = [name for name in decoder.inputs if name.startswith(_PAST)]
+        crossings = [name for name in decoder.inputs if name.startswith(_CROSS)]
+        for session, known in ((encoder, {"input_ids", "lengths"}), (decoder, {*_INPUTS, *past, *crossings})):
+            if unknown := sorted(set(session.inputs) - known):
+                raise BundleError(
+                    f"the graph wants {', '.join(unknown)}, which this edgenlp cannot give; upgrade edgenlp"
+                )
+        columns = decoder.outputs["logits"].shape[-1] if "logits" in decoder.outputs else None
+        presents = [name.replace(_PAST, _PRESENT) for name in past]
+        if not past or not isinstance(columns, int) or any(name not in decoder.outputs for name in presents):
+            raise BundleError(f"the graph is no decoder with a cache; {_AGAIN}")
+        self.columns = columns
+        self.layouts = [_layout(decoder.inputs[name]) for name in past]
+        self.crossings = {name: item for name, item in encoder.outputs.items() if name.startswith(_CROSS)}
+        given = [name for output, item in self.crossings.items() for name, _ in _layers(output, item)]
+        if not given or sorted(given) != sorted(crossings):
+            raise BundleError(f"the encoder does not give what the decoder's cross-attention reads; {_AGAIN}")
+        width = decoder.outputs["hidden"].shape[-1] if "hidden" in decoder.outputs else None
+        self.hidden_width = width if isinstance(width, int) else None
+
+    def read(self, sources: Sequence[Sequence[int]], *, batch_size: int | None = None) -> "Reading":
+        """Run the encoder.
+
+        Args:
+            sources: Ids, at least one each, of any lengths.
+            batch_size: Most sources in one run; None for as many as the budget of tokens holds.
+
+        Raises:
+            InputError: There is no source, or one is empty.
+            TooLongError: A source is longer than the window.
+        """
+        counts = [len(ids) for ids in sources]
+        if not counts or min(counts) < 1:
+            raise InputError("a source has no tokens: there is nothing to read; give text")
+        if (longest := max(counts)) > self.window:
+            raise TooLongError(
+                f"the input is {longest} tokens long, the model takes {self.window}; shorten it, or pass"
+                " long_input='truncate' or long_input='stride'"
+            )
+        runs = [sorted(members) for members in plan(counts, self.tokens, batch_size)]
+        whole: dict[str, Floats] = {}
+        for members in runs:
+            found = self._run([list(sources[index]) for index in members])
+            if len(runs) == 1:
+                whole = found
+                break
+            for name, array in found.items():
+                if name not in whole:
+                    parts, _, heads, _, size = array.shape
+                    whole[name] = np.zeros((parts, len(sources), heads, longest, size), np.float32)
+                whole[name][:, members, :, : array.shape[3]] = array
+        held = {
+            layer: array[part] for name, array in whole.items() for layer, part in _layers(name, self.crossings[name])
+        }
+        return Reading(self, held, np.array(counts, np.int32))
+
+    def _run(self, ids: list[list[int]]) -> dict[str, Floats]:
+        lengths = np.array([len(item) for item in ids])
+        feed = {"input_ids": padded(ids, lengths, int(lengths.max())), "lengths": lengths}
+        return self.encoder.run(feed, outputs=list(self.crossings))
+
+
+class Reading:
+    """Sources that were read: what targets are written from (`edgenlp.decode.rows.Model`).
+
+    Args:
+        model: What read them.
+        held: Name of each of the decoder's `cross.N.*` to [sources, heads, source, size].
+        lengths: [sources] tokens of each.
+        of: Source of each sequence that will be started; None for one sequence to each source.
+    """
+
+    def __init__(
+        self, model: EncoderDecoder, held: Mapping[str, Floats], lengths: NDArray[np.int32], of: Integers | None = None
+    ) -> None:
+        self.model = model
+        self.held = held
+        self.lengths = lengths
+        self.sources: Integers = np.arange(len(lengths)) if of is None else of
+
+    @property
+    def window(self) -> int:
+        """Most tokens of a target."""
+        return self.model.target_window
+
+    @property
+    def columns(self) -> int:
+        """Columns of the logits."""
+        return self.model.columns
+
+    def of(self, rows: Sequence[int]) -> "Reading":
+        """The same, with sequence i writing from source rows[i].
+
+        Raises:
+            InputError: There is no such source.
+        """
+        chosen = np.asarray(rows, np.int64)
+        if not len(chosen) or not 0 <= chosen.min() <= chosen.max() < len(self.lengths):
+            raise InputError(f"cannot write from sources {chosen.tolist()}: {len(self.lengths)} were read")
+        return Reading(self.model, self.held, self.lengths, chosen)
+
+    def start(
+        self, rows: int, capacity: int | None = None, *, most: int | None = None, hidden: bool = False
+    ) -> "TargetSequences":
+        """Begin targets, one for each source or for each that `of` named; their cache is allocated here, and nowhere else.
+
+        Args:
+            rows: How many.
+            capacity: Most tokens of each; None for the window.
+            most: Most rows that `select` may make of them.
+            hidden: Whether `hidden` is kept.
+
+        Raises:
+            InputError: There are not so many.
+            TooLongError: The capacity is beyond the window.
+            BundleError: Hidden states are wanted, and the graph gives none.
+        """
+        if rows != len(self.sources):
+            raise InputError(f"{rows} targets are asked for, there are sources for {len(self.sources)}")
+        if hidden and self.model.hidden_width is None:
+            raise BundleError(f"the graph gives no hidden states, which contrastive search compares; {_AGAIN}")
+        size = self.window if capacity is None else capacity
+        if size > self.window:
+            raise TooLongError(f"{size} tokens are asked for, the model's window is {self.window}")
+        cache = Cache(self.model.layouts, rows, max(rows, most or 0), max(1, size))
+        return TargetSequences(self, cache, hidden=hidden)
+
+
+class TargetSequences:
+    """A batch of targets under way (`edgenlp.decode.rows.Sequences`).
+
+    Args:
+        reading: The sources.
+        cache: Empty.
+        hidden: Whether hidden states are kept.
+    """
+
+    def __init__(self, reading: Reading, cache: Cache, *, hidden: bool = False) -> None:
+        self.cache = cache
+        self.hidden: list[Floats] = []
+        self._reading = reading
+        self._hidden_width = reading.model.hidden_width if hidden else None
+        self._sources = reading.sources
+        self._crossing = _Crossing(reading, _shared(reading.sources))
+        self._step: _Step | None = None
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[rows] tokens that each row has read."""
+        return self.cache.lengths
+
+    @property
+    def capacity(self) -> int:
+        """Most tokens of a row."""
+        return self.cache.capacity
+
+    @property
+    def columns(self) -> int:
+        """Columns of the logits."""
+        return self._reading.columns
+
+    def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
+        """Append at least one id to every row, one after the other: what stands before a target is short.
+
+        Args:
+            ids: Per row, of any lengths.
+            every: Whether the logits after each id are wanted.
+
+        Returns:
+            Logits [rows, columns] after the last id of each row, or with `every` per row [ids, columns].
+
+        Raises:
+            TooLongError: A row does not fit the cache.
+        """
+        counts = np.array([len(item) for item in ids])
+        if len(counts) != self.cache.rows or not len(counts) or counts.min() < 1:
+            raise InputError(f"{self.cache.rows} rows need at least one id each, found {counts.tolist()}")
+        ends = self.lengths + counts
+        if (most := int(ends.max())) > self.capacity:
+            raise TooLongError(f"a row of {most} tokens does not fit the cache of {self.capacity}; start with more")
+        found: list[list[Floats]] = [[] for _ in ids]
+        hidden: list[list[Floats]] = [[] for _ in ids]
+        for place in range(int(counts.max())):
+            logits = self.step(np.array([item[min(place, len(item) - 1)] for item in ids]))
+            for row, count in enumerate(counts):
+                if place < count and (every or place == count - 1):
+                    found[row].append(logits[row].copy())
+                if place < count and self._hidden_width:
+                    hidden[row].append(self.hidden[row])
+            # rows that have read all of theirs went along with the others, and forget it
+            self.cache.rewind(np.minimum(self.lengths, ends))
+        if self._hidden_width:
+            self.hidden = [np.concatenate(parts) for parts in hidden]
+        return [np.stack(parts) for parts in found] if every else np.stack([parts[-1] for parts in found])
+
+    def step(self, tokens: Integers) -> Floats:
+        """Append one id to every row: `tokens` [rows] to logits [rows, columns], a buffer that the next step writes over."""
+        run = self._step
+        lengths = self.cache.lengths
+        if run is None:
+            run = self._step = _Step(self._reading.model, self.cache, self._crossing, self._hidden_width)
+        longest = int(lengths.max())
+        if longest >= self.cache.capacity:
+            raise TooLongError(f"the cache holds {self.cache.capacity} tokens, and a row has as many; start with more")
+        run.ids[:, 0] = tokens
+        run.positions[:, 0] = lengths
+        run.ends[:] = lengths
+        run.total[0] = longest + 1
+        run.binding.run()
+        lengths += 1
+        if run.hidden is not None:
+            self.hidden = [row[None].copy() for row in run.hidden]
+        return run.logits
+
+    def select(self, parents: Sequence[int] | Integers) -> None:
+        """Row i goes on as a copy of row parents[i]; rows that nobody names are gone."""
+        rows = self.cache.rows
+        self.cache.select(parents)
+        self._sources = self._sources[np.asarray(parents, np.int64)]
+        moved = self._crossing.take(_shared(self._sources))
+        if moved or self.cache.rows != rows:
+            self._step = None
+
+    def rewind(self, lengths: Sequence[int] | Integers) -> None:
+        """Forget all but the first lengths[row] tokens of each row."""
+        self.cache.rewind(lengths)
+
+
+def _shared(sources: Integers) -> Integers:
+    """The sources to hold, in order, so that every one serves as many neighbouring rows: once each where they do, else once a row."""
+    first = np.flatnonzero(np.diff(sources, prepend=-1))
+    each, rest = divmod(len(sources), len(first))
+    if rest or (first != each * np.arange(len(first))).any() or len(set(sources[first].tolist())) != len(first):
+        return sources
+    return sources[first]
+
+
+class _Crossing:
+    """Keys and values of the cross-attentions, of the sources that are still wanted.
+
+    They are the reading's own as long as all are wanted, in its order. A copy is made when a source has gone, and only what has to
+    move is moved from then on.
+    """
+
+    def __init__(self, reading: Reading, sources: Integers) -> None:
+        self._reading = reading
+        self._own: dict[str, Floats] = {}
+        self.sources: Integers = np.arange(len(reading.lengths))
+        self.take(sources)
+
+    def take(self, sources: Integers) -> bool:
+        """Hold these; whether anything has moved."""
+        if np.array_equal(sources, self.sources):
+            return False
+        held = self._reading.held
+        room = len(next(iter(self._own.values()))) if self._own else 0
+        if len(sources) > room:
+            self._own = {name: array[sources] for name, array in held.items()}
+        else:
+            now, both = np.full(len(sources), -1), min(len(sources), len(self.sources))
+            now[:both] = self.sources[:both]
+            changed = np.flatnonzero(now != sources)
+            for name, array in self._own.items():
+                array[changed] = held[name][sources[changed]]
+        self.sources = np.array(sources)
+        return True
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """[sources] tokens of each."""
+        return self._reading.lengths[self.sources]
+
+    def arrays(self) -> dict[str, Floats]:
+        """Name to [sources, heads, source, size]."""
+        return {name: array[: len(self.sources)] for name, array in (self._own or self._reading.held).items()}
+
+
+class _Step:
+    """The arrays of the steps of one batch, bound once."""
+
+    def __init__(self, model: EncoderDecoder, cache: Cache, crossing: _Crossing, hidden_width: int | None) -> None:
+        session, rows = model.decoder, cache.rows
+        self.ids = np.zeros((rows, 1), np.int64)
+        self.positions = np.zeros((rows, 1), np.int64)
+        self.ends = np.zeros(rows, np.int32)
+        self.total = np.zeros(1, np.int32)
+        self.logits = np.empty((rows, model.columns), np.float32)
+        self.hidden = np.empty((rows, hidden_width), np.float32) if hidden_width is not None else None
+        self.binding = binding = Binding(session)
+        named: dict[str, NDArray[Any]] = {
+            "input_ids": self.ids,
+            "position_ids": self.positions,
+            "seqlens_k": self.ends,
+            "total_sequence_length": self.total,
+            "source_lengths": crossing.lengths,
+            **crossing.arrays(),
+        }
+        for name, array in named.items():
+            if name in session.inputs:
+                binding.input(name, array)
+        for name, buffer in cache.buffers.items():
+            part = buffer[:rows]
+            binding.input(name, part)
+            binding.output(name.replace(_PAST, _PRESENT), part)
+        binding.output("logits", self.logits)
+        if self.hidden is not None:
+            binding.output("hidden", self.hidden)
+
+
+def _layers(output: str, item: Tensor) -> list[tuple[str, int]]:
+    """Names of the decoder's inputs that an output of the encoder holds, and their places in its first dimension."""
+    first, parts = output.removeprefix(_CROSS), item.shape[0]
+    if not first.isdecimal() or len(first) > 4 or len(item.shape) != 5 or not isinstance(parts, int) or parts % 2:
+        raise BundleError(f"the graph's {output} has shape {list(item.shape)}; {_AGAIN}")
+    return [(f"{_CROSS}{int(first) + place // 2}.{('key', 'value')[place % 2]}", place) for place in range(parts)]
+
+
+def _layout(item: Tensor) -> Layout:
+    if len(item.shape) != 4 or not isinstance(item.shape[1], int) or not isinstance(item.shape[3], int):
+        raise BundleError(f"the graph's {item.name} has shape {list(item.shape)}; {_AGAIN}")
+    return Layout(item.name, item.shape[1], item.shape[3], item.dtype)
