@@ -46,6 +46,7 @@ class Plan(NamedTuple):
     prompt: str | None
     head: str | None
     lines: Sequence[str]
+    target_tokenizer: Path | None
     tolerance: float | None
 
     @property
@@ -67,6 +68,10 @@ class Plan(NamedTuple):
         """
         if head != "seq2seq-lm" and self.split:
             raise UnsupportedError("only an encoder-decoder has a precision for each of the two; name one")
+        if head != "seq2seq-lm" and self.target_tokenizer:
+            raise UnsupportedError(
+                "only an encoder-decoder has a tokenizer for what it writes; leave target_tokenizer out"
+            )
         if head == "seq2seq-lm" and (self.prompt or self.cache != "fp32"):
             raise UnsupportedError(
                 "an encoder-decoder reads its source with the encoder and writes short texts: it has no prompt precision, and"
@@ -89,6 +94,7 @@ def make_plan(
     prompt: str | None,
     head: str | None,
     calibration: str | os.PathLike[str] | None,
+    target_tokenizer: str | os.PathLike[str] | None,
     tolerance: float | None,
 ) -> Plan:
     """Check what was asked for, as far as no checkpoint is needed for it; the arguments are those of `export`.
@@ -108,8 +114,18 @@ def make_plan(
         raise UnsupportedError("calibration is for int4, and nothing here is held in it; leave it out, or ask for int4")
     lines = LINES if calibration is None else read_lines(Path(calibration))
     asked = None if prompt == precision else prompt
-    split = "=" in precision
-    return Plan(task, policy, replace(policy, precision=writing), split, cache, asked, head, lines, tolerance)
+    return Plan(
+        task=task,
+        policy=policy,
+        writing=replace(policy, precision=writing),
+        split="=" in precision,
+        cache=cache,
+        prompt=asked,
+        head=head,
+        lines=lines,
+        target_tokenizer=None if target_tokenizer is None else Path(target_tokenizer),
+        tolerance=tolerance,
+    )
 
 
 def _precisions(said: str) -> tuple[str, str]:
@@ -242,5 +258,13 @@ def _has_4_bits(policy: Policy) -> bool:
 
 
 _REHEARSAL = make_plan(
-    task=None, precision="int8", keep=(), cache="fp32", prompt=None, head=None, calibration=None, tolerance=None
+    task=None,
+    precision="int8",
+    keep=(),
+    cache="fp32",
+    prompt=None,
+    head=None,
+    calibration=None,
+    target_tokenizer=None,
+    tolerance=None,
 )

@@ -43,6 +43,7 @@ def export(
     prompt: str | None = None,
     head: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
+    target_tokenizer: str | os.PathLike[str] | None = None,
     force: bool = False,
     tolerance: float | None = None,
     progress: Progress | None = None,
@@ -61,8 +62,11 @@ def export(
             reads prompts two to three times as fast as "int4".
         head: Precision of a decoder's language modelling head, and of the word table where it doubles as the head; None for
             "int8-block" where `precision` is "int4", else for `precision`.
-        calibration: UTF-8 text that a decoder's 4-bit layers are fitted to, a few hundred lines of what the model will read; None
-            for a page that comes with edgenlp.
+        calibration: UTF-8 text that a decoder's 4-bit layers are fitted to, a few hundred lines of what the model will read; of an
+            encoder-decoder a source and its target on each line, with a tab between them. None for a page that comes with edgenlp,
+            and what an encoder-decoder writes for it.
+        target_tokenizer: Folder with the tokenizer of what is written, where an encoder and a decoder with vocabularies of their own
+            were put together (bert2gpt2); None for the checkpoint's.
         force: Replace a bundle that is there.
         tolerance: Largest relative error of the bundle's answers, `float("inf")` for any; None for the precision's own.
         progress: Called as the export goes on.
@@ -81,6 +85,7 @@ def export(
         prompt=prompt,
         head=head,
         calibration=calibration,
+        target_tokenizer=target_tokenizer,
         tolerance=tolerance,
     )
     target = Path(out)
@@ -119,7 +124,7 @@ def _write(src: Path, folder: Path, plan: Plan, progress: Progress) -> Bundle:
         kind = families.family_of(config)
         body, head = families.read(checkpoint, kind, families.head_of(config, plan.task))
         plan.check(head.kind)
-        vocabularies = _write_tokenizers(src, root, folder, checkpoint, body)
+        vocabularies = _write_tokenizers(tokenizer_folder(src, root), folder, checkpoint, body, plan.target_tokenizer)
 
         progress(_STEPS[1], 1, len(_STEPS))
         graphs = build_graphs(folder, checkpoint, body, head, vocabularies, plan)
@@ -145,19 +150,30 @@ def _write(src: Path, folder: Path, plan: Plan, progress: Progress) -> Bundle:
 
 
 def _write_tokenizers(
-    src: Path, root: Path, folder: Path, checkpoint: Checkpoint, body: parts.Body
+    place: Path, folder: Path, checkpoint: Checkpoint, body: parts.Body, target: Path | None
 ) -> list[Vocabulary]:
     """Write the tokenizer, and that of what is written where it is another; the facts of each."""
-    place, config = tokenizer_folder(src, root), checkpoint.config
+    config = checkpoint.config
     source = body.encoder if isinstance(body, parts.EncoderDecoder) else body
     found = [(_TOKENIZER, convert_tokenizer(place, config), source.words)]
-    if isinstance(body, parts.EncoderDecoder) and (target := convert_target_tokenizer(place, config)) is not None:
-        found.append((_TARGET_TOKENIZER, target, body.decoder.words))
+    if isinstance(body, parts.EncoderDecoder):
+        decoder = config.get("decoder")
+        own = convert_target_tokenizer(place, config)
+        if target is not None:
+            own = convert_tokenizer(target, decoder if isinstance(decoder, dict) else {})
+        if own is not None:
+            found.append((_TARGET_TOKENIZER, own, body.decoder.words))
+        elif isinstance(decoder, dict) and checkpoint.shape(source.words)[0] != checkpoint.shape(body.decoder.words)[0]:
+            raise CheckpointError(
+                f"{checkpoint.folder} joins an encoder and a decoder with vocabularies of their own, and holds one tokenizer; name"
+                " the folder with the decoder's: --target-tokenizer (target_tokenizer=)"
+            )
     facts = []
     for name, (text, vocabulary), words in found:
         if vocabulary.size > (rows := checkpoint.shape(words)[0]):
             raise CheckpointError(
-                f"{src}: the tokenizer has {vocabulary.size} ids, the model's word table {rows} rows; they do not belong together"
+                f"{checkpoint.folder}: the tokenizer has {vocabulary.size} ids, the model's word table {rows} rows; they do not"
+                " belong together"
             )
         (folder / name).write_text(text, encoding="utf-8")
         facts.append(replace(vocabulary, file=name))

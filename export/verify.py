@@ -118,8 +118,6 @@ def _measure_seq2seq(
     found = model.read(sources).start(len(sources), longest).read(targets, every=True)
     return {
         **compare(found, expected),
-        "perplexity": _perplexity(found, targets),
-        "reference_perplexity": _perplexity(expected, targets),
         "texts": len(targets),
         "tokens": sum(map(len, targets)),
     }

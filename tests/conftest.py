@@ -11,6 +11,7 @@ import edgenlp_export
 import pytest
 from checkpoints import write_checkpoint
 from decoder_checkpoints import write_decoder
+from seq2seq_goldens import write_case
 
 from edgenlp.model import Model, open_model
 
@@ -32,6 +33,12 @@ def open_bundle_of() -> Iterator[OpenBundle]:
 def open_decoder_of() -> Iterator[OpenBundle]:
     """As `open_bundle_of`, from arguments of `write_decoder`."""
     yield from _opener(write_decoder)
+
+
+@pytest.fixture(scope="session")
+def open_seq2seq_of() -> Iterator[OpenBundle]:
+    """As `open_bundle_of`, from the cases of `seq2seq_goldens`: arguments of `write_seq2seq` or `write_composite`."""
+    yield from _opener(write_case)
 
 
 def _opener(write: Callable[..., Path]) -> Iterator[OpenBundle]:

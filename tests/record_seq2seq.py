@@ -47,7 +47,7 @@ Json = dict[str, Any]
 
 def load(folder: Path, case: Json) -> nn.Module:
     """The model, with every tensor of the file in its place and none left over."""
-    if case.get("ffn_widths") or case.get("stored_layers") or case.get("pruned_heads") and "architecture" in case:
+    if case.get("ffn_widths") or case.get("stored_layers") or (case.get("pruned_heads") and "architecture" in case):
         return by_hand(folder, case)
     model, report = transformers.AutoModelForSeq2SeqLM.from_pretrained(
         folder, output_loading_info=True, attn_implementation="eager", dtype=torch.float32
@@ -55,6 +55,15 @@ def load(folder: Path, case: Json) -> nn.Module:
     missing = [key for key in report["missing_keys"] if not _IGNORED.search(key)]
     if missing or report["unexpected_keys"] or report["mismatched_keys"]:
         raise SystemExit(f"{case}: {report}")
+    return ready(model)
+
+
+def ready(model: nn.Module) -> nn.Module:
+    """The model, whose generation takes the columns of logits and the layers of the decoder from keys that are the encoder's."""
+    config = model.config
+    if hasattr(config, "num_decoder_layers"):
+        config.num_layers = config.num_decoder_layers
+    config.vocab_size = getattr(config, "decoder_vocab_size", None) or config.vocab_size
     return model.eval()
 
 
@@ -69,7 +78,11 @@ def by_hand(folder: Path, case: Json) -> nn.Module:
                 re.sub(rf"\b({side}\.(?:layers|block))\.{number}\.", rf"\1.{place}.", key): value
                 for key, value in weights.items()
             }
-        key = f"{side}_layers" if hasattr(config, f"{side}_layers") else f"num_{side}_layers".replace("encoder_", "", side == "encoder")
+        key = (
+            f"{side}_layers"
+            if hasattr(config, f"{side}_layers")
+            else f"num_{side}_layers".replace("encoder_", "", side == "encoder")
+        )
         setattr(config, key, len(numbers))
     model = transformers.AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager")
     for name, value in weights.items():
@@ -92,7 +105,7 @@ def by_hand(folder: Path, case: Json) -> nn.Module:
     if missing := {name for name in missing if not _IGNORED.search(name)}:
         raise SystemExit(f"{case}: {missing}")
     model.tie_weights()
-    return model.eval()
+    return ready(model)
 
 
 def numbers_of(model: nn.Module, name: str) -> tuple[np.ndarray, np.ndarray, float]:
@@ -224,9 +237,11 @@ def record_old() -> dict[str, Json]:
         case = {**MODELS[call.case], "seed": seeds[call.case]}
         with tempfile.TemporaryDirectory() as place:
             folder = write_case(Path(place), **case)
-            model = transformers.AutoModelForSeq2SeqLM.from_pretrained(
-                folder, attn_implementation="eager", torch_dtype=torch.float32
-            ).eval()
+            model = ready(
+                transformers.AutoModelForSeq2SeqLM.from_pretrained(
+                    folder, attn_implementation="eager", torch_dtype=torch.float32
+                )
+            )
         answers[key] = twice(model, call.case, call)
         print(f"{key:34} {answers[key]['least']:.0e} {answers[key]['ids'][3]}", flush=True)
         if not answers[key]["least"]:
@@ -237,7 +252,9 @@ def record_old() -> dict[str, Json]:
 def save(recorded: Json) -> None:
     """JSON with one case to a line."""
     parts = [
-        f"{json.dumps(part)}: {{\n" + ",\n".join(f"{json.dumps(key)}: {_compact(row)}" for key, row in rows.items()) + "\n}"
+        f"{json.dumps(part)}: {{\n"
+        + ",\n".join(f"{json.dumps(key)}: {_compact(row)}" for key, row in rows.items())
+        + "\n}"
         for part, rows in recorded.items()
     ]
     _FILE.write_text("{\n" + ",\n".join(parts) + "\n}\n", "utf-8")
@@ -270,6 +287,10 @@ def main() -> None:
         seed, golden, answers = record(name)
         found[name] = (seed, golden)
         calls |= answers
+        _save_cases(recorded, found, calls)
+
+
+def _save_cases(recorded: Json, found: dict[str, tuple[int, Golden]], calls: dict[str, Json]) -> None:
     rows, arrays = {}, {}
     for number, name in enumerate(sorted(found, key=list(MODELS).index)):
         seed, golden = found[name]

@@ -12,11 +12,14 @@ import edgenlp_export
 import numpy as np
 import pytest
 from checkpoints import ENTITIES, NLI, write_checkpoint
+from composite_checkpoints import write_composite
 from decoder_goldens import case_of
+from seq2seq_checkpoints import write_seq2seq
 
 import edgenlp
 from edgenlp import bench
 from edgenlp.cli import main, show
+from edgenlp.cli.flags import as_flags
 from edgenlp.cli.lines import Form, answers, decoded, inputs
 from edgenlp.cli.options import build_parser, task_options
 from edgenlp.errors import InputError
@@ -39,6 +42,29 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         source = write_checkpoint(root / f"{head}-checkpoint", architecture, head, seed=3)
         edgenlp_export.export(source, root / head, tolerance=float("inf"))
     return {head: str(root / head) for head in HEADS}
+
+
+# Of T5's own kind: what stands before a text says what is to be done with it.
+T5_TASKS = {
+    "summarization": {"prefix": "summarize: ", "max_length": 40, "num_beams": 2},
+    "translation_en_to_de": {"prefix": "translate English to German: "},
+    "translation_en_to_fr": {"prefix": "translate English to French: "},
+}
+
+
+@pytest.fixture(scope="module")
+def rewriters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Architecture to the folder of an encoder-decoder's bundle; that of "bert" has a precision for each part."""
+    root = tmp_path_factory.mktemp("rewriters")
+    write_seq2seq(root / "t5-checkpoint", architecture="t5", seed=3, config={"task_specific_params": T5_TASKS})
+    for architecture in ("mbart", "marian-separate"):
+        write_seq2seq(root / f"{architecture}-checkpoint", architecture=architecture, seed=3)
+    write_composite(root / "bert-checkpoint", encoder="bert", decoder="bert", seed=3)
+    names = ("t5", "mbart", "marian-separate", "bert")
+    for name in names:
+        precision = "encoder=int8-block,decoder=int4" if name == "bert" else "fp32"
+        edgenlp_export.export(root / f"{name}-checkpoint", root / name, precision=precision, tolerance=float("inf"))
+    return {name: str(root / name) for name in names}
 
 
 @pytest.fixture
@@ -102,6 +128,12 @@ def test_version_and_help(capsys):
         ("run", "question-answering", "who?"),
         ("run", "zero-shot-classification", "a"),
         ("run", "zero-shot-classification", "a", "--labels", " , "),
+        ("run", "summarization", "a", "--num-beams", "x"),
+        ("run", "summarization", "a", "--whole"),
+        ("run", "summarization", "--whole", "--jsonl"),
+        ("run", "summarization", "a", "--chat"),
+        ("run", "summarization", "a", "--greedy", "--sample"),
+        ("bench", "m", "--beams", "0"),
     ],
 )
 def test_usage_errors_exit_with_2(arguments, capsys):
@@ -132,6 +164,33 @@ def test_task_options_are_those_given_and_no_others():
     ]
     given = {"top_k": None, "candidate_labels": ["a", "b"], "multi_label": True, "stride": 4, "delimiter": "x y"}
     assert task_options(parse(["run", "ner", "a", *flags])) == given
+
+
+def test_greedy_and_sample_are_one_beam_unless_told_otherwise():
+    def options(*flags: str) -> dict:
+        return task_options(build_parser().parse_args(["run", "summarization", "a", *flags]))
+
+    assert options("--greedy") == {"do_sample": False, "num_beams": 1}
+    assert options("--greedy", "--num-beams", "3") == {"do_sample": False, "num_beams": 3}
+    assert options("--sample", "--seed", "3") == {"do_sample": True, "num_beams": 1, "seed": 3}
+    assert options("--src-lang", "en", "--return-scores") == {"src_lang": "en", "return_scores": True}
+
+
+@pytest.mark.parametrize(
+    ("message", "spoken"),
+    [
+        ("pass long_input='truncate' or long_input='stride'", "pass --long-input truncate or --long-input stride"),
+        ("give long_input='truncate' or 'stride'", "give --long-input truncate or stride"),
+        ("src_lang='xx' is no language", "--src-lang xx is no language"),
+        ("found src_lang='a' and tgt_lang=None; give both", "found --src-lang a and no --tgt-lang; give both"),
+        ("num_return_sequences=3 is more than num_beams=2", "--num-return-sequences 3 is more than --num-beams 2"),
+        ("did you mean 'top_k'?", "did you mean 'top_k'?"),
+        ("'src_lang' num_beams_x=1", "'src_lang' num_beams_x=1"),
+        ("candidate_labels is empty", "--labels is empty"),
+    ],
+)
+def test_messages_name_options_as_the_command_line_does(message, spoken):
+    assert as_flags(message, build_parser().parse_args(["run", "translation", "a"])) == spoken
 
 
 # run, in a pipe
@@ -292,6 +351,130 @@ def test_exit_codes(raised, code, message, capsys, monkeypatch):
     assert capsys.readouterr().err == message
 
 
+# run, of what reads and writes
+
+
+def test_rewriting_answers_as_the_pipeline_does(rewriters, capsys, stdin):
+    model, texts = rewriters["t5"], ["the cat sat", "a dog"]
+    flags = ["--model", model, "--max-new-tokens", "6"]
+    task = edgenlp.pipeline("text2text-generation", model)
+    expected = [task(text, max_new_tokens=6) for text in texts]
+    assert run_json(capsys, "text2text-generation", *texts, *flags) == expected
+    stdin(b"the cat sat\n\na dog\n")
+    assert len(run_json(capsys, "text2text-generation", *flags)) == 3
+    stdin(b'{"text": "the cat sat"}\n"a dog"\n')
+    assert run_json(capsys, "text2text-generation", "--jsonl", *flags) == expected
+    several = ["--num-beams", "3", "--num-return-sequences", "2", "--return-scores", "--target-prefix", "the"]
+    options = {"num_beams": 3, "num_return_sequences": 2, "return_scores": True, "target_prefix": "the"}
+    (answer,) = run_json(capsys, "text2text-generation", texts[0], *flags, *several)
+    assert answer == task(texts[0], max_new_tokens=6, **options)
+    assert len({item["generated_text"] for item in answer}) == 2
+    (answer,) = run_json(capsys, "text2text-generation", texts[0], *flags, "--alternatives", "3")
+    assert [item["score"] for item in answer] == sorted((item["score"] for item in answer), reverse=True)
+    assert len(answer) == 3
+
+
+def test_the_name_of_a_translation_says_which_languages(rewriters, capsys):
+    flags = ["--model", rewriters["t5"], "--max-new-tokens", "6"]
+    german, french = (run_json(capsys, f"translation_en_to_{code}", "the cat", *flags) for code in ("de", "fr"))
+    assert german != french
+    assert run_json(capsys, "translation", "the cat", *flags, "--src-lang", "en", "--tgt-lang", "fr") == french
+    flags[1] = rewriters["mbart"]
+    answer = run_json(capsys, "translation_en_XX_to_fr_XX", "the cat", *flags)
+    assert run_json(capsys, "translation", "the cat", *flags, "--src-lang", "en_XX", "--tgt-lang", "fr_XX") == answer
+
+
+def test_what_the_command_says_counts_more_than_what_the_checkpoint_sets(rewriters, capsys):
+    model = rewriters["t5"]
+    written = edgenlp.pipeline("summarization", model)
+    long = "the cat sat on the mat and the dog sat on the cat and they all sat on the mat."
+    options = {"max_length": 7, "num_beams": 1, "max_new_tokens": None}
+    flags = ["--option", "max_length=7", "--num-beams", "1"]
+    assert run_json(capsys, "summarization", long, "--model", model, *flags) == [written(long, **options)]
+
+
+def test_a_file_may_be_one_text(rewriters, capsys, tmp_path):
+    (tmp_path / "text").write_text("the cat\nsat.\n", encoding="utf-8")
+    flags = ["--model", rewriters["bert"], "--max-new-tokens", "4"]
+    expected = run_json(capsys, "text2text-generation", "the cat\nsat.", *flags)
+    assert run_json(capsys, "text2text-generation", "--whole", "--file", str(tmp_path / "text"), *flags) == expected
+
+
+def test_greedy_answers_are_shown_as_they_come(rewriters, capsys, terminal, monkeypatch):
+    from edgenlp.tasks.rewriting import Rewriting
+
+    model = ["--model", rewriters["bert"], "--max-new-tokens", "5"]
+    (answer,) = run_json(capsys, "text2text-generation", "the cat", *model, "--greedy")
+    seen = []
+    stream = Rewriting.stream
+    monkeypatch.setattr(
+        Rewriting, "stream", lambda self, *given, **options: seen.append(1) or stream(self, *given, **options)
+    )
+    text = answer[0]["generated_text"]
+    assert terminal("run", "text2text-generation", "the cat", *model, "--greedy") == [text]
+    assert len(seen) == 1
+    assert terminal("run", "text2text-generation", "the cat", *model) != []
+    scored = terminal("run", "text2text-generation", "the cat", *model, "--greedy", "--return-scores")
+    assert scored[0] == "the cat"
+    assert scored[1].split(maxsplit=1)[1] == show.plain(text)
+    assert len(seen) == 1  # beams and scores are known at the end
+    drawn = ["text2text-generation", "the cat", *model, "--sample", "--seed", "3"]
+    assert terminal("run", *drawn) == [json.loads(terminal("run", *drawn, "--json")[0])[0]["generated_text"]]
+    assert len(seen) == 2
+
+
+def test_several_answers_stand_below_their_text():
+    view = show.View()
+    result = [{"translation_text": "un chat", "score": -0.25}, {"translation_text": "le\nchat", "score": -1.5}]
+    assert show.answer("translation", "a cat", result, view).splitlines() == [
+        "a cat",
+        "  -0.2500  un chat",
+        "  -1.5000  le chat",
+    ]
+    plain = [{"summary_text": "one"}, {"summary_text": "two"}]
+    assert show.answer("summarization", "text", plain, view).splitlines() == ["text", "  1  one", "  2  two"]
+    assert show.answer("summarization", "text", plain[:1], view) == "one"
+    assert "\x1b" not in show.answer("summarization", "text", [{"summary_text": "\x1b[2J"}], view)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["translation", "a", "--model", "mbart"], "give both, found no --src-lang and no --tgt-lang"),
+        (
+            ["translation", "a", "--model", "mbart", "--src-lang", "en_XX", "--tgt-lang", "xx"],
+            "--tgt-lang xx is no language of this model; it knows ar_AR,",
+        ),
+        (["translation_en_to_xx", "a", "--model", "t5"], "it knows translation_en_to_de, translation_en_to_fr"),
+        (["translation", "a", "--model", "bert", "--src-lang", "en"], "leave --src-lang out"),
+        (["text2text-generation", "the " * 99, "--model", "bert"], "give --long-input truncate or stride"),
+        (["text2text-generation", "a", "--model", "bert", "--target-prefix", "☃"], "vocabulary"),
+        (
+            ["text2text-generation", "a", "--model", "bert", "--num-beams", "2", "--num-return-sequences", "3"],
+            "more than --num-beams 2",
+        ),
+        (["text-generation", "a", "--model", "bert"], "not text-generation"),
+        (["fill-mask", "a", "--model", "t5"], "not fill-mask"),
+    ],
+)
+def test_errors_of_rewriting_are_one_line(arguments, message, rewriters, capsys):
+    assert main(["run", *(rewriters.get(argument, argument) for argument in arguments)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("edgenlp: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_text_that_cannot_be_streamed_is_named(rewriters, capsys, terminal):
+    terminal("inspect", rewriters["bert"])
+    flags = ["--model", rewriters["bert"], "--max-new-tokens", "2", "--greedy"]
+    assert main(["run", "text2text-generation", "a", "the " * 99, *flags]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert err.startswith("edgenlp: text 2: ")
+
+
 # Lines
 
 
@@ -412,6 +595,27 @@ def test_inspect(bundles, terminal):
     assert facts["verified"] is True
 
 
+def test_inspect_of_encoder_decoders(rewriters, terminal):
+    text = "\n".join(terminal("inspect", rewriters["mbart"]))
+    for fact in (
+        "encoder.onnx",
+        "decoder.onnx",
+        "128 tokens are read, 128 written",
+        "25: ar_AR, cs_CZ",
+        "(--json has all)",
+    ):
+        assert fact in " ".join(text.split())
+    facts = json.loads("\n".join(terminal("inspect", rewriters["mbart"], "--json")))
+    assert len(facts["languages"]["ids"]) == 25
+    assert facts["target_window"] == 128
+    text = " ".join("\n".join(terminal("inspect", rewriters["bert"])).split())
+    assert "precision encoder int8-block, decoder int4 (head at int8-block)" in text
+    text = " ".join("\n".join(terminal("inspect", rewriters["t5"])).split())
+    assert "by task summarization: max_length 40, num_beams 2, prefix 'summarize: '" in text
+    text = " ".join("\n".join(terminal("inspect", rewriters["marian-separate"])).split())
+    assert "written with 350 tokens" in text
+
+
 def test_inspect_finds_what_was_altered(bundles, capsys, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -457,6 +661,25 @@ def test_export_is_quiet_in_a_pipe_and_sums_up_on_a_terminal(capsys, tmp_path, m
     assert edgenlp.open_bundle(tmp_path / "out").precision == "int8-block"
     assert main([*arguments, "--force", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_export_of_encoder_decoders_says_how_to_try_them(capsys, tmp_path, monkeypatch):
+    source = write_seq2seq(tmp_path / "checkpoint", architecture="mbart", seed=3)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    arguments = ["export", str(source), str(tmp_path / "out"), "--tolerance", "inf"]
+    assert main([*arguments, "--precision", "encoder=fp16,decoder=int8"]) == 0
+    out = capsys.readouterr().out
+    assert "encoder fp16, decoder int8" in out
+    assert "run translation --model" in out
+    assert "--src-lang en_XX --tgt-lang ar_AR TEXT" in out
+    for wrong, message in (
+        (["--precision", "encoder=int8"], "encoder=int8,decoder=int4"),
+        (["--precision", "encoder=int8,decoder=int3"], "no precision 'int3'"),
+        (["--cache", "int8"], "its cache is fp32"),
+        (["--task", "fill-mask"], "not fill-mask; choose one with --task"),
+    ):
+        assert main([*arguments, "--force", *wrong]) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_export_lists_architectures_and_tensors(capsys, tmp_path):
@@ -505,12 +728,39 @@ def test_bench_of_a_bundle_that_writes_counts_what_is_written(open_decoder_of, c
     assert all(row["written_per_second"] > 0 for row in rows)
 
 
+def test_bench_of_an_encoder_decoder_searches_with_beams(rewriters, capsys):
+    arguments = [
+        "--seconds",
+        "0.01",
+        "--batch",
+        "1,2",
+        "--length",
+        "8,999",
+        "--beams",
+        "1,3",
+        "--threads",
+        "1",
+        "--json",
+    ]
+    assert main(["bench", rewriters["bert"], *arguments]) == 0
+    out = capsys.readouterr().out
+    heads = next(line for line in out.splitlines() if "batch" in line).split()
+    assert heads == ["batch", "tokens", "beams", "p50", "p90", "p99", "tokens/s", "written/s", "runs"]
+    assert "encoder=int8-block,decoder=int4" in out
+    report = json.loads(out.splitlines()[-1])
+    rows = report["rows"]
+    assert [(row["batch"], row["length"], row["beams"]) for row in rows] == [(1, 8, 1), (1, 8, 3), (2, 8, 1), (2, 8, 3)]
+    assert report["skipped"] == [999]
+    assert all(row["written_per_second"] > 0 and 0 < row["p50"] <= row["p99"] for row in rows)
+
+
 def test_bench_errors(bundles, capsys):
     for arguments, message in (
         (["--length", "9999"], "no length fits"),
         (["--length", "2"], "no word beside"),
         (["--seconds", "0"], "seconds must be"),
         (["--seconds", "nan"], "seconds must be"),
+        (["--beams", "4"], "no encoder-decoder"),
     ):
         assert main(["bench", bundles["masked_lm"], *arguments]) == 1
         assert message in capsys.readouterr().err

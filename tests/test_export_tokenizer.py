@@ -79,7 +79,7 @@ def test_facts_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in WRITERS])
 def test_decoded_text_is_that_of_transformers(name: str, tmp_path: Path) -> None:
     """Special tokens are left out by id: tokenizers 0.23 shows those that the normalizer changes."""
     text, facts = convert(name, tmp_path)

@@ -14,6 +14,6 @@ An engine called NAME is `engines/NAME.py` with
 
 for every workload that it takes part in. `call` is what gets timed: for `encoder`, lists of token ids in, logits
 float32 [texts, labels] out; for `decoder` and `seq2seq`, the `Writer` of that workload. How it batches, sorts and pads is
-the engine's affair, and its cost. An engine that does not know a model raises NotImplementedError when it prepares: it is named in the
-report and that is no failure.
+the engine's affair, and its cost. An engine that does not know a model raises NotImplementedError when it prepares: it is
+named in the report and that is no failure.
 """

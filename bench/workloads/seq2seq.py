@@ -246,7 +246,10 @@ def least(
     held = cache * (rows * length * need["cross"] + lines * new / 2 * need["own"])
     seen = lines * (length * need["cross"] + new / 2 * need["own"])  # multiply-adds of attention: one per number
     products = (2 * lines * need["step"] / rates[1] + 2 * seen / machine["fp32_gflops"]) / 1e6
-    return source + new * max(hardware.read_ms(read[1] + held, machine["bandwidth"]), products)
+    speed = read[1] / hardware.read_ms(
+        read[1], machine["bandwidth"]
+    )  # the weights' own: what is added must not change it
+    return source + new * max((read[1] + held) / speed, products)
 
 
 def limits(config: dict, given: Given, machine: dict) -> dict[str, dict[str, float]]:

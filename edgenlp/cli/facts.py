@@ -211,8 +211,8 @@ def _languages(languages: Languages | None) -> str:
         return ""
     codes = list(languages.ids)
     few = ", ".join(codes[:_MOST_LANGUAGES]) + (", … (--json has all)" if len(codes) > _MOST_LANGUAGES else "")
-    default = f"from {languages.source}" + (f" to {languages.target}" if languages.target else "")
-    return f"{len(codes)}: {few}; {default} unless told otherwise"
+    default = f"; from {languages.source} to {languages.target} unless told otherwise" if languages.target else ""
+    return f"{len(codes)}: {few}{default}"
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -111,11 +111,12 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group(_WRITING, argument_default=argparse.SUPPRESS)
     _add(group, _WRITING_FLAGS)
-    group.add_argument(
-        "--greedy",
-        action="store_true",
-        help="always the likeliest token, and one beam; a terminal shows it as it comes",
-    )
+    search = group.add_mutually_exclusive_group()
+    for name, text in (
+        ("--greedy", "always the likeliest token: one beam, which a terminal shows as it comes"),
+        ("--sample", "tokens by chance, the likelier the more often: one beam, shown as it comes"),
+    ):
+        search.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=text)
     group = parser.add_argument_group(_REWRITING, argument_default=argparse.SUPPRESS)
     _add(group, _REWRITING_FLAGS)
     group.add_argument(
@@ -129,8 +130,9 @@ def task_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the task that were given, by the names that `pipeline(...)` knows."""
     given = {action.dest: getattr(args, action.dest) for action in _actions(args) if hasattr(args, action.dest)}
     listed = dict(given.pop("option"))
-    if given.pop("greedy", False):
-        given = {"do_sample": False, "num_beams": 1, **given}
+    for name, samples in (("greedy", False), ("sample", True)):
+        if given.pop(name, False):
+            given = {"do_sample": samples, "num_beams": 1, **given}
     return given | listed
 
 
@@ -138,12 +140,13 @@ def as_flags(message: str, args: argparse.Namespace) -> str:
     """`message`, with the names of options as the command line has them: the library speaks Python."""
     flags = {action.dest: action.option_strings[0] for action in _actions(args) if "_" in action.dest}
     names = "|".join(sorted(flags, key=len, reverse=True))
+
+    def flag(found: re.Match[str]) -> str:
+        name, _, value = found.groups()
+        return f"no {flags[name]}" if value == "None" else flags[name] + (f" {value}" if value else "")
+
     # in quotes it is what somebody wrote; a value follows with "=", and may be quoted, and then others may
-    said = re.sub(
-        rf"(?<![\w'\"])({names})(?:=('?)([^\s',;:]+)\2)?(?![\w'\"])",
-        lambda found: flags[found[1]] + (f" {found[3]}" if found[3] else ""),
-        message,
-    )
+    said = re.sub(rf"(?<![\w'\"])({names})(?:=('?)([^\s',;:]+)\2)?(?![\w'\"])", flag, message)
     return re.sub(r"(--[\w-]+ \w+ or )'(\w+)'", r"\1\2", said)
 
 

@@ -5,32 +5,27 @@ Knows sources and answers; how ids follow ids is `decode`'s.
 
 import dataclasses
 import math
-import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from edgenlp.decode.generate import stream
-from edgenlp.decode.options import Generation
 from edgenlp.errors import InputError, TooLongError
 from edgenlp.model import Model
-from edgenlp.streaming import TextPieces, TextStreamer
+from edgenlp.streaming import TextPieces
 from edgenlp.tasks import scoring
 from edgenlp.tasks.answers import Answer, alternatives, scored, written
-from edgenlp.tasks.sources import Direction, Order, Source, beginning, longest, parts_of, sources_of
-from edgenlp.tasks.task import LONG_INPUT, Task, check_choice, check_count, check_options
+from edgenlp.tasks.orders import Direction, Order, defaults_of, order_of, wants_tensors
+from edgenlp.tasks.sources import Source, longest, parts_of, sources_of
+from edgenlp.tasks.task import Task, check_count, check_options
 from edgenlp.tasks.task import stream as answered
-from edgenlp.tasks.writing import Observer, extras, generation_defaults, shown, takes, threaded, written_options
+from edgenlp.tasks.writing import Observer, extras, shown, takes, threaded
 from edgenlp.tokens import as_text
 
 __all__ = ["Rewriting"]
 
-# Text2TextGenerationPipeline._default_generation_config of transformers 4.57
-_OWN = {"max_new_tokens": 256, "num_beams": 4}
-_ONE_BEAM = {"num_beams": 1, "num_beam_groups": 1, "diversity_penalty": 0.0}
 _ROWS = 16  # sequences that are written side by side unless batch_size says otherwise
-_FLAGS = ("return_tensors", "return_text", "clean_up_tokenization_spaces", "return_scores", "keep_stop")
 
 
 class Rewriting(Task):
@@ -42,8 +37,8 @@ class Rewriting(Task):
     def __init__(self, model: Model, defaults: Mapping[str, Any]) -> None:
         super().__init__(model, defaults)
         assert model.seq2seq.columns  # says so where the bundle has no encoder-decoder
-        self._base(self.task)  # what is wrong with the options given here is said here
-        _tensors(self.defaults)
+        defaults_of(model.bundle, self.task, self.defaults)  # what is wrong with the options given here is said here
+        wants_tensors(self.defaults)
 
     def _signature(
         self,
@@ -162,7 +157,7 @@ class Rewriting(Task):
             raise InputError(f"found {len(read)} texts and {len(wanted)} targets; give one target for each text")
         sources = sources_of(self.model, read, order)
         ids = [self._target(target, order) for target in wanted]
-        skipped, found = len(_forced(order)), []
+        skipped, found = len(order.forced), []
         for begin in range(0, len(sources), _ROWS):
             reading = self.model.seq2seq.read([source.ids for source in sources[begin : begin + _ROWS]])
             several = range(len(wanted)) if len(sources) == 1 else range(begin, min(begin + _ROWS, len(wanted)))
@@ -183,89 +178,9 @@ class Rewriting(Task):
     def _check_length(self, length: int, least: int, most: int) -> None:
         """Warn where lengths make no sense for the task."""
 
-    def _base(self, name: str) -> tuple[dict[str, Any], str]:
-        """Generation options where a call gives none, and what stands before every text."""
-        base, prefix = generation_defaults(self.bundle, name, _OWN, self.defaults)
-        if prefix is None:  # `prefix` of config.json, which the exporter writes there
-            prefix = self.bundle.task_options.get("text-generation", {}).get("prefix")
-        return base, prefix or ""
-
     def _order(self, options: Mapping[str, Any], *, streams: bool = False) -> Order:
         check_options(type(self).__call__, options)
-        given = {**self.defaults, **options}
-        check_choice("long_input", given.get("long_input") or "error", LONG_INPUT)
-        check_count("alternatives", given.get("alternatives"), optional=True)
-        for name in _FLAGS:
-            if not isinstance(given.get(name), bool | None):
-                raise InputError(f"{name} must be True, False or None, found {given[name]!r}")
-        direction = self._direction(options)
-        base, prefix = self._base(direction.name)
-        if (streams or given.get("streamer") is not None) and options.get("num_beams") is None:
-            base |= _ONE_BEAM
-            options = {name: value for name, value in options.items() if name != "num_beams"}
-        writing = written_options(base, options, eos=self._stop(given, options))
-        if direction.target is not None:
-            writing = dataclasses.replace(writing, forced_bos_token_id=direction.target)
-        start = writing.decoder_start_token_id if writing.decoder_start_token_id is not None else writing.bos_token_id
-        if start is None:
-            raise InputError(
-                "the bundle does not say which token stands before every answer; give decoder_start_token_id"
-            )
-        writing = self._with_streamer(writing, given)
-        chosen = options.get("max_length") or base.get("max_length")
-        order = Order(
-            given,
-            writing,
-            tensors=_tensors(given),
-            prefix=prefix,
-            source=direction.source,
-            plain=(start,),
-            first=(start,),
-            alternatives=given.get("alternatives"),
-            most=None if chosen == Generation.max_length else chosen,
-        )
-        return self._begun(order)
-
-    def _begun(self, order: Order) -> Order:
-        """`order` with what its answer begins with."""
-        text, writing = order.given.get("target_prefix"), order.writing
-        if order.alternatives:
-            if writing.num_return_sequences > 1:
-                raise InputError("alternatives and num_return_sequences exclude each other; give one of them")
-            if writing.streamer is not None:
-                raise InputError("a streamer follows one answer; leave streamer or alternatives out")
-        ids = beginning(self.model.target_tokens, text, writing, self.model.seq2seq.columns) if text is not None else []
-        if not ids and not order.alternatives:
-            return order
-        return dataclasses.replace(order, first=(*order.plain, *_forced(order), *ids))
-
-    def _stop(self, given: Mapping[str, Any], options: Mapping[str, Any]) -> list[int] | None:
-        stop = given.get("stop_sequence")
-        if stop is None or (options.get("stop_sequence") is None and "eos_token_id" in options):
-            return None  # both set the end tokens, and the call's own word counts
-        ids = self.model.target_tokens.encode([as_text(stop, "stop_sequence")], special_tokens=False)[0][0].ids
-        if not ids:
-            raise InputError(f"stop_sequence {stop!r} has no tokens; give a text, or leave it out")
-        if len(ids) > 1:
-            token = self.model.target_tokens.id_to_token(ids[0])
-            warnings.warn(
-                f"stop_sequence {stop!r} has {len(ids)} tokens: its first one, {token!r}, ends a text, as in transformers; use"
-                " stop_strings to stop at the whole of it",
-                stacklevel=5,
-            )
-        return ids[:1]
-
-    def _with_streamer(self, writing: Generation, given: Mapping[str, Any]) -> Generation:
-        if not callable(writing.streamer) or hasattr(writing.streamer, "put"):
-            return writing
-        clean = bool(given.get("clean_up_tokenization_spaces"))
-        streamer = TextStreamer(
-            self.model.target_tokens,
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=clean,
-            write=writing.streamer,
-        )
-        return dataclasses.replace(writing, streamer=streamer)
+        return order_of(self.model, self.defaults, options, self._direction(options), streams=streams)
 
     def _sources(self, texts: list[Any], order: Order) -> list[list[Source]]:
         """Per text what is read: one source, unless it is too long and to be answered in parts."""
@@ -396,7 +311,7 @@ class Rewriting(Task):
 
     def _target(self, target: Any, order: Order) -> list[int]:
         ids = self.model.target_tokens.encode([as_text(target, "a target")], special_tokens=False)[0][0].ids
-        ids = [*order.plain, *_forced(order), *ids, *order.writing.eos_token_id[:1]]
+        ids = [*order.plain, *order.forced, *ids, *order.writing.eos_token_id[:1]]
         if len(ids) > self.model.seq2seq.target_window:
             raise TooLongError(
                 f"the target is {len(ids)} tokens long, the model writes at most {self.model.seq2seq.target_window}; shorten it"
@@ -406,24 +321,3 @@ class Rewriting(Task):
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
-
-
-def _forced(order: Order) -> tuple[int, ...]:
-    forced = order.writing.forced_bos_token_id
-    return () if forced is None else (forced,)
-
-
-def _tensors(options: Mapping[str, Any]) -> bool:
-    """Whether `return_type`, else `return_tensors`, asks for ids; `return_text` says nothing, as in transformers.
-
-    Raises:
-        InputError: There is no such type.
-    """
-    kind = options.get("return_type")
-    if kind is None:
-        return bool(options.get("return_tensors"))
-    value = getattr(kind, "value", kind)  # transformers' ReturnType is an enumeration of 0 and 1
-    value = value.lower() if isinstance(value, str) else value
-    if isinstance(value, bool) or value not in (0, 1, "tensors", "text"):
-        raise InputError(f"return_type must be tensors or text (or 0, 1), found {kind!r}")
-    return value in (0, "tensors")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgenlp.errors import InputError
+from edgenlp.tasks.orders import Order
 from edgenlp.tasks.rewriting import Rewriting
-from edgenlp.tasks.sources import Order, Source, longest, parts_of, sources_of
+from edgenlp.tasks.sources import Source, longest, parts_of, sources_of
 
 __all__ = ["Summarization"]
 
@@ -35,12 +36,12 @@ class Summarization(Rewriting):
     def _check_length(self, length: int, least: int, most: int) -> None:
         # SummarizationPipeline.check_inputs of transformers 4.57; there also where nobody has chosen max_length
         if most < least:
-            warnings.warn(f"min_length={least} is above max_length={most}; lower it", stacklevel=6)
+            warnings.warn(f"min_length={least} is above max_length={most}; lower it", stacklevel=7)
         if length < most:
             warnings.warn(
                 f"max_length is {most} and the text has {length} tokens: a summary is expected to be shorter than its text;"
                 f" consider max_length={length // 2}",
-                stacklevel=6,
+                stacklevel=7,
             )
 
     def _parts(self, text: str, order: Order) -> list[Source]:

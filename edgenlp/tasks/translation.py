@@ -1,13 +1,15 @@
 """Texts to the same in another language. Knows languages and how checkpoints name them, not how a model writes."""
 
+import difflib
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
+from edgenlp.bundle import Languages
 from edgenlp.errors import InputError
 from edgenlp.model import Model
+from edgenlp.tasks.orders import Direction
 from edgenlp.tasks.rewriting import Rewriting
-from edgenlp.tasks.sources import Direction, language
 from edgenlp.tasks.writing import takes, threaded
 
 __all__ = ["Translation"]
@@ -83,7 +85,7 @@ class Translation(Rewriting):
             warnings.warn(
                 f"the text has {length} tokens, more than 0.9 * max_length of {most}: its translation may not fit; consider a"
                 " larger max_length",
-                stacklevel=6,
+                stacklevel=8,
             )
 
     def _wanted(self, options: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -98,7 +100,7 @@ class Translation(Rewriting):
         if languages is not None:
             for name, code in (("src_lang", source), ("tgt_lang", target)):
                 if code is not None:
-                    language(languages, code, name)
+                    _language(languages, code, name)
         elif not self._known:
             _refuse(self.defaults)
         elif source is not None and target is not None:
@@ -135,8 +137,8 @@ class Translation(Rewriting):
             )
         return Direction(
             self.task,
-            language(languages, source, "src_lang"),
-            forced if forced is not None else language(languages, target, "tgt_lang"),
+            _language(languages, source, "src_lang"),
+            forced if forced is not None else _language(languages, target, "tgt_lang"),
         )
 
 
@@ -148,3 +150,20 @@ def _refuse(given: Mapping[str, Any]) -> None:
                 f"{name}={given[name]!r} has no effect: the model has no tokens for languages, it translates between those that"
                 f" it was trained for; leave {name} out"
             )
+
+
+def _language(languages: Languages, code: Any, option: str) -> int:
+    """The id of a language's token.
+
+    Raises:
+        InputError: There is no such language; the nearest ones and all known ones are named.
+    """
+    if isinstance(code, str) and code in languages.ids:
+        return languages.ids[code]
+    text = str(code)
+    known = sorted(languages.ids)
+    near = (
+        difflib.get_close_matches(text, known, 3) or [item for item in known if text and item.startswith(text[:2])][:3]
+    )
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise InputError(f"{option}={code!r} is no language of this model; {hint}it knows {', '.join(known)}")

@@ -40,6 +40,7 @@ class Layout:
         padded: Whether positions are numbered from behind the padding's id on, and padding takes none (fairseq).
         separate: Whether encoder and decoder have word tables of their own where words and head are not tied.
         biased: Whether logits may have a bias.
+        norm_first: Whether the decoder normalizes words, unscaled, before positions are added (BlenderbotSmallDecoder.forward).
     """
 
     row: Row
@@ -48,6 +49,7 @@ class Layout:
     padded: bool = False
     separate: bool = False
     biased: bool = True
+    norm_first: bool = False
 
 
 def read(checkpoint: Checkpoint, kind: str) -> EncoderDecoder:
@@ -68,9 +70,11 @@ def read(checkpoint: Checkpoint, kind: str) -> EncoderDecoder:
     skipped = token(names, "pad_token_id", checkpoint.shape(words.encoder)[0]) if layout.padded else None
     first = layout.offset if skipped is None else skipped + 1
     encoder, decoder = (_body(side, layout, first) for side in (sides.encoder, sides.decoder))
+    if layout.norm_first:
+        decoder = {**decoder, "words_norm": decoder["embedding_norm"], "embedding_norm": None, "scale": 1.0}
     return EncoderDecoder(
         SourceEncoder(words.encoder, skipped_id=skipped, scale=scale, **encoder),
-        Decoder(words.decoder, scale=scale, head=words.head, head_bias=words.head_bias, **decoder),
+        Decoder(words.decoder, head=words.head, head_bias=words.head_bias, **{"scale": scale, **decoder}),
         start=sides.start(words),
     )
 
@@ -274,5 +278,6 @@ ROWS: Mapping[str, Layout] = {
         ),
         offset=0,
         separate=False,
+        norm_first=True,
     ),
 }

@@ -34,10 +34,13 @@ def build(graph: Graph, checkpoint: Checkpoint, encoder: Encoder, head: Head, *,
     writer.head(x, head)
 
 
-def states(graph: Graph, checkpoint: Checkpoint, encoder: Encoder) -> str:
-    """What the body gives, [batch, sequence, width], in a graph that has `input_ids` and `lengths` already; all tokens of type 0."""
+def states(graph: Graph, checkpoint: Checkpoint, encoder: Encoder, *, shared: bool = False) -> str:
+    """What the body gives, [batch, sequence, width], in a graph that has `input_ids` and `lengths` already; all tokens of type 0.
+
+    The word table is held as the language modelling head is where it is `shared` with a decoder.
+    """
     writer = _writer(graph, checkpoint, encoder)
-    x = writer.embeddings(encoder, type_ids=False)
+    x = writer.embeddings(encoder, type_ids=False, shared=shared)
     bias = writer.relative_bias(encoder.bias, encoder.window) if encoder.bias else ""
     for layer in encoder.layers:
         x = writer.layer(x, layer, bias)
@@ -59,12 +62,12 @@ def _writer(graph: Graph, checkpoint: Checkpoint, encoder: Encoder) -> "_Writer"
 class _Writer(Layers):
     """Writes the parts of one encoder."""
 
-    def embeddings(self, encoder: Encoder, *, type_ids: bool) -> str:
+    def embeddings(self, encoder: Encoder, *, type_ids: bool, shared: bool = False) -> str:
         graph, tensor = self.graph, self.checkpoint.tensor
         positions = np.asarray(tensor(encoder.positions), np.float32)
         if encoder.types and not type_ids:  # every token is of type 0: one row, added to all positions once and for all
             positions = positions + np.asarray(tensor(encoder.types)[0], np.float32)
-        words = graph.table("input_ids", encoder.words, tensor(encoder.words), "/embeddings/words")
+        words = graph.table("input_ids", encoder.words, tensor(encoder.words), "/embeddings/words", head=shared)
         places = graph.table(self._positions(encoder), encoder.positions, positions, "/embeddings/positions")
         x = graph.node("Add", [words, places], "/embeddings/words+positions")
         if type_ids and encoder.types:

@@ -41,6 +41,8 @@ class BlockWriter(Layers):
             x = self.times(x, body.scale, "/embeddings/scaled")
         if isinstance(body, Decoder) and body.project_in:
             x = self.dense(x, body.project_in, "/embeddings/project")
+        if isinstance(body, Decoder):
+            x = self.norm(x, body.words_norm, "/embeddings/words_norm")
         types = np.asarray(tensor(body.types)[0], np.float32) if isinstance(body, Decoder) and body.types else None
         skips = isinstance(body, SourceEncoder) and body.skipped_id is not None
         if body.positions:

@@ -328,6 +328,7 @@ class Decoder:
         sinusoids: Computed positions in place of that table.
         types: Name of the token-type table whose first row is added to every token (BERT), None where there is none.
         scale: What word vectors are multiplied with.
+        words_norm: Of the word vectors, before positions are added (Blenderbot's small models).
         embedding_norm: Of the embeddings (BLOOM).
         project_in, project_out: Between the words' width and the blocks' (OPT 350M).
         norm: Of the last block's output.
@@ -346,6 +347,7 @@ class Decoder:
     sinusoids: Sinusoids | None = None
     types: str | None = None
     scale: float = 1.0
+    words_norm: Norm | None = None
     embedding_norm: Norm | None = None
     project_in: Dense | None = None
     norm: Norm | None = None

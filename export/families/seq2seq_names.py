@@ -106,7 +106,12 @@ class Sides:
                     f"{name} is {names.table(name)} wide, the layers are {width}; check the weights and config.json"
                 )
             tables.append(name)
-        columns = checkpoint.shape(tables[1] if tied or _HEAD not in checkpoint else _HEAD)[0]
+        rows = checkpoint.shape(tables[1])[0]
+        columns = rows if tied or _HEAD not in checkpoint else checkpoint.shape(_HEAD)[0]
+        if columns > rows:
+            raise CheckpointError(
+                f"{_HEAD} writes {columns} tokens, {tables[1]} reads {rows}; check the weights and config.json"
+            )
         said = bias if bias and bias in checkpoint else None
         if said:
             names.expect(said, (1, columns))

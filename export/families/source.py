@@ -32,10 +32,11 @@ def build(graph: Graph, checkpoint: Checkpoint, body: EncoderDecoder) -> None:
 def states(graph: Graph, checkpoint: Checkpoint, body: EncoderDecoder) -> str:
     """What the encoder gives, as wide as the decoder reads it: [batch, sequence, width]."""
     encoder = body.encoder
+    shared = encoder.words == body.decoder.words
     if isinstance(encoder, Encoder):
-        x = bert.states(graph, checkpoint, encoder)
+        x = bert.states(graph, checkpoint, encoder, shared=shared)
     else:
-        writer = _Writer(graph, checkpoint, encoder, shared=encoder.words == body.decoder.words)
+        writer = _Writer(graph, checkpoint, encoder, shared=shared)
         x = writer.embed(encoder, "input_ids", writer.places(encoder))
         for number, block in enumerate(encoder.blocks):
             x = writer.block(x, block, number)

@@ -69,6 +69,7 @@ class DecoderForward(Blocks):
         x = self.rows(body.words, ids) * np.float32(body.scale)
         if body.project_in:
             x = self.dense(x, body.project_in)
+        x = self.norm(x, body.words_norm)
         rows = self._places + body.first_position
         if body.positions:
             x = x + self.rows(body.positions, rows)

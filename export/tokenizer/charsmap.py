@@ -8,7 +8,7 @@ ended by a zero byte.
 
 import numpy as np
 
-__all__ = ["check_charsmap"]
+__all__ = ["check_charsmap", "rule_of"]
 
 
 def check_charsmap(charsmap: bytes) -> None:
@@ -26,6 +26,23 @@ def check_charsmap(charsmap: bytes) -> None:
     for value in _reachable_values(units).tolist():
         if value >= len(texts) or texts[value] & 0xC0 == 0x80:  # behind the texts, or inside a character
             raise ValueError("a normalization rule points to no text")
+
+
+def rule_of(charsmap: bytes, text: str) -> str | None:
+    """What rules that are not empty, and sound, put in the place of `text`, None where none is about all of it."""
+    size = int.from_bytes(charsmap[:4], "little")
+    units = np.frombuffer(charsmap, dtype="<u4", count=size // 4, offset=4).astype(np.int64)
+    node, unit = int(_children(units, np.zeros(1, dtype=np.int64))[0]), 0
+    for byte in text.encode():
+        place = node ^ byte
+        unit = int(units[place])
+        if unit & 0x8000_00FF != byte:
+            return None
+        node = int(_children(units, np.asarray([place]))[0])
+    if not unit >> 8 & 1:
+        return None
+    begin = 4 + size + (int(units[node]) & 0x7FFF_FFFF)
+    return charsmap[begin : charsmap.index(b"\0", begin)].decode("utf-8")
 
 
 def _reachable_values(units: np.ndarray) -> np.ndarray:

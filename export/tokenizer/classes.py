@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from . import additional as more
 from . import blenderbot_small, codes, m2m100, marian, pieces, vocab
 from .draft import Document, Draft, Roles
 from .files import Settings
-from .tokens import Special, content
+from .tokens import Special
 
 __all__ = ["CLASSES", "MODEL_TYPES", "TokenizerClass"]
 
@@ -61,68 +62,6 @@ class TokenizerClass:
     clean_up: bool = False
     max_length: int | None = None
     size: Callable[[Draft], int] | None = None
-
-
-def _extra_ids(settings: Settings) -> list[Special]:
-    """T5's <extra_id_0> ..., unless the settings list them themselves.
-
-    Raises:
-        CheckpointError: They list another number of them than `extra_ids`.
-    """
-    listed = settings.specials("additional_special_tokens")
-    count = settings.count("extra_ids", 100)
-    extra: list[Special] = [f"<extra_id_{index}>" for index in range(count)]
-    if listed is None:
-        return extra
-    given = sum("<extra_id_" in content(token) for token in listed)
-    if given and count and given != count:
-        raise settings.error("extra_ids", count, f"{given}, which is how many additional_special_tokens lists")
-    return listed if given else listed + extra
-
-
-def _not_used(settings: Settings) -> list[Special]:
-    """CamemBERT's tokens of fairseq that no text becomes."""
-    if "additional_special_tokens" in settings.values:
-        return settings.specials("additional_special_tokens") or []
-    return ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"]
-
-
-def _languages(codes: tuple[str, ...], *, first: bool) -> Callable[[Settings], list[Special]]:
-    """The language codes, before or behind the additional tokens of the settings."""
-
-    def additional(settings: Settings) -> list[Special]:
-        listed = settings.specials("additional_special_tokens") or []
-        if first:
-            return [*codes, *(token for token in listed if token not in codes)]
-        return [*listed, *(code for code in codes if code not in listed)]
-
-    return additional
-
-
-def _nllb_languages(settings: Settings) -> list[Special]:
-    """NLLB's languages, unless the settings list them themselves."""
-    listed = settings.specials("additional_special_tokens")
-    return list(codes.NLLB) if listed is None else listed
-
-
-def _unknowns(settings: Settings) -> list[Special]:
-    """PEGASUS' <mask_1> and <unk_2> ..., or those of the settings filled up with them.
-
-    Raises:
-        CheckpointError: A token comes twice.
-    """
-    listed, offset = settings.specials("additional_special_tokens"), settings.count("offset", 103)
-    sentence = settings.special("mask_token_sent", "<mask_1>")
-    first = [] if sentence is None else [sentence]
-    if listed is None:
-        return [*first, *(f"<unk_{index}>" for index in range(2, offset))]
-    tokens = [*(token for token in first if token not in listed), *listed]
-    tokens += [f"<unk_{index}>" for index in range(len(tokens), offset - 1)]
-    if len(set(tokens)) < len(tokens):
-        raise settings.error(
-            "additional_special_tokens", listed, "a list that can be filled up with <unk_2>, <unk_3> ..."
-        )
-    return tokens
 
 
 def _update_language(draft: Draft, *, default: str, prefix: bool) -> None:
@@ -178,7 +117,7 @@ _XLM_ROBERTA = TokenizerClass(
 _CAMEMBERT = TokenizerClass(
     "sentencepiece.bpe.model", pieces.build_camembert, pieces.fairseq_template, _FAIRSEQ_ROLES,
     flags={"mask": {**_MASK, **_SPECIAL}}, slow_flags={"mask": {**_MASK_RAW, **_SPECIAL}},
-    additional=_not_used, type_ids=False,
+    additional=more.not_used, type_ids=False,
 )  # fmt: skip
 _ALBERT = TokenizerClass(
     "spiece.model", pieces.build_albert, pieces.literal_template,
@@ -192,7 +131,7 @@ _DEBERTA_V2 = TokenizerClass(
 _T5 = TokenizerClass(
     "spiece.model", pieces.build_t5, pieces.t5_template, {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"},
     slow_flags={"eos": _SPECIAL, "unk": _SPECIAL, "pad": _SPECIAL},
-    additional=_extra_ids, prefix_space=None, rebuilds=True, type_ids=False,
+    additional=more.extra_ids, prefix_space=None, rebuilds=True, type_ids=False,
 )  # fmt: skip
 _BYTE_BPE = {"normalized": False, "special": True}
 _LLAMA = TokenizerClass(
@@ -216,13 +155,15 @@ _QWEN2 = TokenizerClass(
 _MBART_CLASS = TokenizerClass(
     "sentencepiece.bpe.model", partial(pieces.build_xlm_roberta, codes=codes.MBART), None, _FAIRSEQ_ROLES,
     flags={"mask": _MASK}, slow_flags={"mask": _MASK_RAW},
-    additional=_languages(codes.MBART, first=True), update=partial(_update_language, default="en_XX", prefix=False), type_ids=False,
+    additional=more.languages(codes.MBART, first=True),
+    update=partial(_update_language, default="en_XX", prefix=False), type_ids=False,
 )  # fmt: skip
 _MBART50_CLASS = TokenizerClass(
     "sentencepiece.bpe.model", partial(pieces.build_xlm_roberta, codes=codes.MBART50), None,
     {role: token for role, token in _FAIRSEQ_ROLES.items() if role != "bos"},
     flags={"mask": _MASK}, slow_flags={"mask": _MASK},
-    additional=_languages(codes.MBART50, first=False), update=partial(_update_language, default="en_XX", prefix=True), type_ids=False,
+    additional=more.languages(codes.MBART50, first=False),
+    update=partial(_update_language, default="en_XX", prefix=True), type_ids=False,
 )  # fmt: skip
 _MARIAN = TokenizerClass(
     "source.spm", marian.build_source, marian.marian_template, {"unk": "<unk>", "eos": "</s>", "pad": "<pad>"},
@@ -239,12 +180,12 @@ _NLLB = TokenizerClass(
     flags={"mask": {"lstrip": True, "normalized": True, "special": True}},
     slow_flags=dict.fromkeys(("bos", "pad", "eos", "unk"), _BYTE_BPE)
     | {"mask": {"lstrip": True, "normalized": True, "special": True}},
-    additional=_nllb_languages, update=_update_nllb, type_ids=False,
+    additional=more.nllb_languages, update=_update_nllb, type_ids=False,
 )  # fmt: skip
 _PEGASUS = TokenizerClass(
     "spiece.model", pieces.build_pegasus, pieces.pegasus_template,
     {"eos": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask_2>"},
-    additional=_unknowns, renames=("pad", "eos", "unk"), type_ids=False,
+    additional=more.unknowns, renames=("pad", "eos", "unk"), type_ids=False,
 )  # fmt: skip
 _BLENDERBOT = TokenizerClass(
     "vocab.json", vocab.build_byte_level, vocab.blenderbot_template, _FAIRSEQ_ROLES,

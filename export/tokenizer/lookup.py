@@ -14,11 +14,13 @@ numbers them freely; an unknown run that is no token becomes one private charact
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgenlp.errors import CheckpointError, UnsupportedError
 
+from .charsmap import rule_of
 from .draft import Document, document, replace
 from .files import read_vocab_json
 from .pieces import SPACE, merges, precompiled
@@ -115,7 +117,7 @@ class Lookup:
             before: Normalizers before the model's own.
             prefixed: Normalizers after a space was put before the text, and before spaces are written "▁".
         """
-        parts: list[Document] = [*before, *precompiled(self._spm)]
+        parts: list[Document] = [*before, *self._joined(), *precompiled(self._spm)]
         if self._spm.squeezes_spaces:
             squeeze = ((" {2,}", " "), (r"\A +", ""), (rf"[ {SPACE}]+\z", ""))
             parts += [replace(old, new, regex=True) for old, new in squeeze]
@@ -130,6 +132,29 @@ class Lookup:
             pre_tokenizer=None,
             decoder={"type": "Sequence", "decoders": decoders},
         )
+
+    def _joined(self) -> list[Document]:
+        """Normalizers that put characters together as the model's own rules do, where the library would not.
+
+        It applies the rules to a letter with all its marks at once, and then takes the shortest rule that fits and drops
+        the marks that are left; from six bytes on it applies them to each character by itself. So it misses letters with
+        two marks, and pairs of characters of three bytes each: vowel signs, kana.
+        """
+        found: dict[str, str] = {}
+        if not self._spm.charsmap:
+            return []
+        for char in map(chr, range(0x00C0, 0xFFFF)):
+            parts = unicodedata.decomposition(char).split()
+            if len(parts) != 2 or parts[0].startswith("<"):
+                continue
+            pair, apart = "".join(chr(int(code, 16)) for code in parts), unicodedata.normalize("NFD", char)
+            if not self._known.intersection(apart if len(pair.encode()) == 6 else char):
+                continue
+            for text in (pair, apart):
+                missed = len(text) > 2 or len(text.encode()) == 6
+                if missed and rule_of(self._spm.charsmap, text) == char:
+                    found[text] = char
+        return [replace(text, found[text]) for text in sorted(found, key=lambda text: (-len(text), text))]
 
     def _runs(self) -> list[Document]:
         unknown = self._unknown

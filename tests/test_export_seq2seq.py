@@ -1,0 +1,273 @@
+"""What an export of an encoder-decoder writes: two graphs and one weights file, sizes, precisions of parts, and what it refuses."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import edgenlp_export
+import numpy as np
+import onnx
+import pytest
+from checkpoints import write_checkpoint
+from edgenlp_export.checkpoint import open_checkpoint
+from seq2seq_checkpoints import write_seq2seq
+
+import edgenlp
+from edgenlp.errors import BundleError, UnsupportedError, VerificationError
+from edgenlp.model import open_model
+
+T5 = {"architecture": "t5", "seed": 1, "gain": 2.0}
+MARIAN = {"architecture": "marian", "seed": 2, "gain": 1.0}
+ANY = {"tolerance": float("inf")}
+WIDE = {"d_model": 512, "d_ff": 1536, "d_kv": 64, "num_heads": 8, "num_layers": 3}
+GRAPHS = ("encoder.onnx", "decoder.onnx")
+
+
+def graph_of(folder: Path, name: str) -> onnx.GraphProto:
+    return onnx.load(folder / name, load_external_data=False).graph
+
+
+def products(folder: Path, name: str) -> dict[str, str]:
+    """Name of each matrix product of weights to its operator, and its bits where it has them."""
+    found = {}
+    for node in graph_of(folder, name).node:
+        if "MatMul" in node.op_type or node.op_type == "Gemm":
+            bits = [str(item.i) for item in node.attribute if item.name == "bits"]
+            found[node.name] = node.op_type + "".join(bits)
+    return found
+
+
+def places(folder: Path, name: str) -> dict[str, tuple[int, int]]:
+    """Name of each of a graph's weights to its offset and length in the weights file."""
+    found = {}
+    for tensor in graph_of(folder, name).initializer:
+        values = {entry.key: entry.value for entry in tensor.external_data}
+        if values:
+            assert values["location"] == "model.weights"
+            found[tensor.name] = (int(values["offset"]), int(values["length"]))
+    return found
+
+
+def stored(folder: Path) -> int:
+    """Bytes of all weights, each counted once; no two of them overlap."""
+    spans = sorted({span for name in GRAPHS for span in places(folder, name).values()})
+    assert all(begin + length <= after for (begin, length), (after, _) in zip(spans, spans[1:], strict=False))
+    return sum(length for _, length in spans)
+
+
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_seq2seq(tmp_path_factory.mktemp("t5") / "checkpoint", **T5)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_seq2seq(tmp_path_factory.mktemp("wide") / "checkpoint", **{**T5, "gain": 1.0, "config": WIDE})
+
+
+@pytest.fixture(scope="module")
+def whole(t5: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that no test changes."""
+    out = tmp_path_factory.mktemp("bundle") / "bundle"
+    edgenlp_export.export(t5, out, precision="fp32")
+    return out
+
+
+@pytest.fixture
+def bundle(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "bundle"))
+
+
+def test_a_bundle_has_two_graphs_and_one_weights_file(whole: Path) -> None:
+    names = {path.name for path in whole.iterdir()}
+    assert names == {*GRAPHS, "model.weights", "tokenizer.json", "edgenlp.json"}
+    bundle = edgenlp.open_bundle(whole)
+    assert bundle.graphs == {"encoder": "encoder.onnx", "decoder": "decoder.onnx"}
+    assert bundle.tasks == ("text2text-generation", "summarization", "translation")
+    assert bundle.head.kind == "seq2seq-lm"
+    assert bundle.generation["decoder_start_token_id"] == 0
+    assert set(bundle.files) == names - {"edgenlp.json"}
+    assert bundle.size == sum((whole / name).stat().st_size for name in bundle.files)
+
+
+def test_separate_vocabularies_have_two_tokenizers(tmp_path: Path) -> None:
+    source = write_seq2seq(tmp_path / "checkpoint", architecture="marian-separate", seed=1)
+    edgenlp_export.export(source, tmp_path / "bundle", precision="fp32")
+    bundle = edgenlp.open_bundle(tmp_path / "bundle")
+    assert bundle.target_tokenizer is not None
+    assert bundle.target_tokenizer.file == "target_tokenizer.json"
+    assert (bundle.tokenizer.size, bundle.target_tokenizer.size) == (384, 350)
+    assert set(bundle.files) == {*GRAPHS, "model.weights", "tokenizer.json", "target_tokenizer.json"}
+    assert open_model(tmp_path / "bundle").target_tokens.facts == bundle.target_tokenizer
+
+
+@pytest.mark.parametrize(
+    ("options", "bits", "head", "slack"),
+    [
+        ({"precision": "fp32"}, 32, 32, 1.005),
+        ({"precision": "fp16"}, 16, 16, 1.02),
+        ({"precision": "int8"}, 8, 8, 1.02),
+        ({"precision": "int8-block"}, 8, 8, 1.05),
+        ({"precision": "int4"}, 4, 8, 1.05),
+        ({"precision": "int4", "head": "int4"}, 4, 4, 1.05),
+    ],
+)
+def test_a_bundle_is_as_small_as_its_bits(
+    options: dict[str, Any], bits: int, head: int, slack: float, wide: Path, tmp_path: Path
+) -> None:
+    bundle = edgenlp_export.export(wide, tmp_path / "bundle", **ANY, **options)
+    table = WIDE["d_model"] * 384
+    bound = ((bundle.source.parameters - table) * bits + table * head) / 8
+    assert stored(tmp_path / "bundle") <= slack * bound + 8192  # tables of relative positions, laid out by distance
+    assert bundle.files["model.weights"].size <= stored(tmp_path / "bundle") + 4096 * 80  # what fills up pages
+    assert sum(bundle.files[name].size for name in GRAPHS) <= 120_000
+
+
+def test_parameters_are_counted_once(tmp_path: Path) -> None:
+    """However often the word table is stored, it is one."""
+    stored_alike = {"head": "copied", "words": ["shared", "encoder", "decoder"]}
+    once = write_seq2seq(tmp_path / "once", **T5)
+    often = write_seq2seq(tmp_path / "often", **{**T5, **stored_alike})
+    for precision in ("fp32", "int8"):
+        folders = [tmp_path / f"{precision}-{source.name}" for source in (once, often)]
+        for source, folder in zip((once, often), folders, strict=True):
+            edgenlp_export.export(source, folder, precision=precision, **ANY)
+        assert stored(folders[0]) == stored(folders[1])
+    with open_checkpoint(once) as checkpoint:
+        words = 4 * int(np.prod(checkpoint.shape("shared.weight")))
+    assert [places(tmp_path / "fp32-often", name)["shared.weight"][1] for name in GRAPHS] == [words] * 2
+
+
+@pytest.mark.parametrize("checkpoint", [T5, MARIAN])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8-block", "int4"])
+def test_a_tied_table_is_stored_once(checkpoint: dict[str, Any], precision: str, tmp_path: Path) -> None:
+    source = write_seq2seq(tmp_path / "checkpoint", **checkpoint)
+    edgenlp_export.export(source, tmp_path / "bundle", precision=precision, **ANY)
+    found = {
+        span
+        for name in GRAPHS
+        for tensor, span in places(tmp_path / "bundle", name).items()
+        if re.match(r"(model\.)?shared\.weight", tensor) and not re.search(r"(scale16|scale|zero)$", tensor)
+    }
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "encoder=int8-block,decoder=int4"])
+def test_the_same_export_gives_the_same_bytes(precision: str, t5: Path, tmp_path: Path) -> None:
+    first, second = (edgenlp_export.export(t5, tmp_path / name, precision=precision, **ANY) for name in ("a", "b"))
+    assert first.files == second.files
+    assert (tmp_path / "a" / "edgenlp.json").read_bytes() == (tmp_path / "b" / "edgenlp.json").read_bytes()
+
+
+def test_encoder_and_decoder_have_a_precision_each(t5: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    edgenlp_export.export(t5, out, precision="encoder=int8,decoder=int4", **ANY)
+    reads, writes = (products(out, name) for name in GRAPHS)
+    # keys and values of the cross-attention are made where the source is read
+    assert set(reads.values()) == {"DynamicQuantizeMatMul"}
+    assert writes.pop("/head") == "MatMulNBits8"
+    assert set(writes.values()) == {"MatMulNBits4"}
+    bundle = edgenlp.open_bundle(out)
+    assert (bundle.precision, bundle.decoder_precision, bundle.head.precision) == ("int8", "int4", "int8-block")
+
+    edgenlp_export.export(t5, out, precision="encoder=int4,decoder=fp32", head="int8", force=True, **ANY)
+    reads, writes = (products(out, name) for name in GRAPHS)
+    assert set(reads.values()) == {"MatMulNBits4"}
+    assert writes.pop("/head") == "DynamicQuantizeMatMul"
+    assert set(writes.values()) == {"MatMul"}
+    assert open_model(out).seq2seq.read([[5, 6, 7]]).start(1).read([[0]]).shape == (1, 384)
+
+    edgenlp_export.export(t5, out, precision="encoder=int8,decoder=int8", force=True, **ANY)
+    same = edgenlp_export.export(t5, tmp_path / "same", precision="int8", **ANY)
+    assert edgenlp.open_bundle(out).files == same.files
+    assert edgenlp.open_bundle(out).decoder_precision is None
+
+
+def test_what_is_kept_is_kept_in_both(t5: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    keep = ["fp32=encoder.block.1.*", "fp32=decoder.block.0.layer.2.*"]
+    edgenlp_export.export(t5, out, precision="int8", keep=keep, **ANY)
+    reads, writes = (products(out, name) for name in GRAPHS)
+    exact = {name for found in (reads, writes) for name, kind in found.items() if kind == "MatMul"}
+    assert exact
+    assert {name.split("/")[1] for name in exact if name in reads and name not in writes} <= {"layer.1"}
+    assert "DynamicQuantizeMatMul" in reads.values()
+    assert {name for name, kind in writes.items() if kind == "MatMul"} <= {
+        name for name in writes if name.startswith("/layer.0/")
+    }
+    with pytest.raises(UnsupportedError, match="no such tensor"):
+        edgenlp_export.export(t5, tmp_path / "other", keep=["fp32=no such tensor"])
+
+
+def test_perplexity_is_measured(t5: Path, tmp_path: Path) -> None:
+    parity = edgenlp_export.export(t5, tmp_path / "bundle", precision="fp32").parity
+    assert parity["relative_error"] < 1e-4
+    assert parity["perplexity"] == pytest.approx(parity["reference_perplexity"], rel=1e-3)
+    assert parity["agreement"] == 1
+
+
+def test_a_bundle_that_is_too_far_off_is_not_kept(t5: Path, tmp_path: Path) -> None:
+    with pytest.raises(VerificationError):
+        edgenlp_export.export(t5, tmp_path / "bundle", precision="encoder=fp32,decoder=int4", tolerance=1e-6)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"cache": "int8"}, "its cache is fp32"),
+        ({"prompt": "int8"}, "no prompt precision"),
+        ({"cache": "int4"}, "cache precision 'int4'; there are fp32, int8"),
+        ({"precision": "encoder=int8"}, "name one, or both as in encoder=int8,decoder=int4"),
+        ({"precision": "decoder=int8"}, "name one, or both"),
+        ({"precision": "encoder=int8,encoder=int4"}, "name one, or both"),
+        ({"precision": "encoder=int8,writer=int4"}, "name one, or both"),
+        ({"precision": "encoder=int8,decoder=int9"}, "no precision 'int9'; there are"),
+        ({"precision": "encoder=int8,decoder="}, "no precision ''"),
+        ({"head": "int2"}, "head precision 'int2'"),
+        ({"task": "fill-mask"}, "exported for"),
+        ({"task": "text-generation"}, "exported for"),
+        ({"task": "text-classification"}, "exported for"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, Any], said: str, t5: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=said):
+        edgenlp_export.export(t5, tmp_path / "bundle", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_encoder_decoders_have_two_precisions(tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "bert", "bert", "masked_lm", seed=1)
+    with pytest.raises(UnsupportedError, match="only an encoder-decoder has a precision for each"):
+        edgenlp_export.export(source, tmp_path / "bundle", precision="encoder=int8,decoder=int4")
+
+
+@pytest.mark.parametrize("task", ["summarization", "translation", "text2text-generation"])
+def test_any_task_that_writes_may_be_named(task: str, t5: Path, tmp_path: Path) -> None:
+    assert edgenlp_export.export(t5, tmp_path / "bundle", task=task, precision="fp32").head.kind == "seq2seq-lm"
+
+
+@pytest.mark.parametrize("name", [*GRAPHS, "model.weights", "tokenizer.json"])
+def test_a_damaged_bundle_is_refused(name: str, bundle: Path) -> None:
+    path = bundle / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=re.escape(name)):
+        open_model(bundle)
+    path.unlink()
+    with pytest.raises(BundleError, match=re.escape(name)):
+        open_model(bundle)
+
+
+@pytest.mark.parametrize("change", [{"config": {"num_decoder_layers": 2}}, {"config": {"num_heads": 2}}])
+def test_the_decoder_of_another_model_is_refused(change: dict[str, Any], bundle: Path, tmp_path: Path) -> None:
+    other = write_seq2seq(tmp_path / "other", **{**T5, **change})
+    edgenlp_export.export(other, tmp_path / "stranger", precision="fp32", **ANY)
+    for name in ("decoder.onnx", "model.weights"):
+        shutil.copy(tmp_path / "stranger" / name, bundle / name)
+    with pytest.raises(BundleError):
+        open_model(bundle)
+    with pytest.raises(BundleError, match="export the bundle again"):
+        open_model(bundle, verify=False)
