@@ -57,11 +57,8 @@ def describe(
     if head.kind == "seq2seq-lm":
         text = (folder / vocabularies[0].file).read_text(encoding="utf-8")
         languages = read_languages(place, config, vocabularies[0], text)
-        tasks = _foremost(
-            tasks,
-            options,
-            translates=languages is not None or len(vocabularies) > 1 or config.get("model_type") == "marian",
-        )
+        translates = languages is not None or len(vocabularies) > 1 or config.get("model_type") == "marian"
+        tasks = _foremost(tasks, options, plan.task or ("translation" if translates else tasks[0]))
     return Bundle(
         folder=folder,
         name=_name(src),
@@ -94,10 +91,10 @@ def describe(
     )
 
 
-def _foremost(tasks: tuple[str, ...], options: Mapping[str, Mapping[str, Any]], *, translates: bool) -> tuple[str, ...]:
-    """Tasks, the one that the checkpoint was made for first: one that alone has options of its own, or what its tokenizer tells."""
+def _foremost(tasks: tuple[str, ...], options: Mapping[str, Mapping[str, Any]], first: str) -> tuple[str, ...]:
+    """Tasks, the one that the checkpoint was made for foremost: one that alone has options of its own, else `first`."""
     own = {"translation" if name.startswith("translation") else name for name in options} & set(tasks)
-    first = own.pop() if len(own) == 1 else "translation" if translates else tasks[0]
+    first = own.pop() if len(own) == 1 else first
     return (first, *(name for name in tasks if name != first))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from edgenlp_export.tokenizer import convert_target_tokenizer, convert_tokenizer
+from edgenlp_export.tokenizer.charsmap import rule_of
 from edgenlp_export.tokenizer.codes import M2M100
 from edgenlp_export.tokenizer.sentencepiece import Algorithm, Kind, Piece, SentencePieceModel, read_sentencepiece
 from tokenizer_answers import DIGEST, answers, digest, invented
@@ -443,6 +444,51 @@ def test_half_a_surrogate_in_the_settings(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text('{"bos_token": "\\ud800"}', "ascii")
     with pytest.raises(CheckpointError, match="surrogate"):
         convert_tokenizer(tmp_path, BERT)
+
+
+# Normalization rules --------------------------------------------------------------------------------------------------
+
+
+def charsmap_of(text: str, new: str) -> bytes:
+    """Compiled rules with one rule: a unit of the trie in the block of its depth, its offset leading to the next."""
+    units = [0] * 256 * (len(text.encode()) + 2)
+    place, label = 0, 0
+    for depth, byte in enumerate(text.encode(), start=1):
+        units[place] = (256 * depth ^ place) << 10 | label
+        place, label = 256 * depth ^ byte, byte
+    units[place] = (256 * (depth + 1) ^ place) << 10 | 1 << 8 | label  # it ends here; its value is the first text
+    units[256 * (depth + 1)] = 1 << 31
+    trie = b"".join(unit.to_bytes(4, "little") for unit in units)
+    return len(trie).to_bytes(4, "little") + trie + new.encode() + b"\0"
+
+
+def test_the_rule_about_a_text() -> None:
+    rules = read_sentencepiece(TOKENIZERS / "unigram" / "unigram.model").charsmap
+    assert rule_of(rules, "e\u0301") == "é"
+    assert rule_of(rules, "ﬁ") == "fi"
+    assert rule_of(rules, "\u200b") == ""
+    assert [rule_of(rules, text) for text in ("e", "e\u0301\u0323", "x", "か\u3099")] == [None] * 4
+    assert rule_of(charsmap_of("か\u3099", "が"), "か\u3099") == "が"
+
+
+@pytest.mark.parametrize(("apart", "whole"), [("か\u3099", "が"), ("e\u0302\u0301", "ế"), ("\u09c7\u09be", "\u09cb")])
+@pytest.mark.parametrize("algorithm", [Algorithm.UNIGRAM, Algorithm.BPE])
+def test_slow_tokenizers_join_what_the_library_leaves_apart(
+    apart: str, whole: str, algorithm: Algorithm, tmp_path: Path
+) -> None:
+    config = write_folder("m2m100", tmp_path)
+    names = ["<unk>", "<s>", "</s>", "▁", "ঘ", whole, *sorted(set(apart))]
+    kinds = [Kind.UNKNOWN, Kind.CONTROL, Kind.CONTROL, *[Kind.NORMAL] * (len(names) - 3)]
+    pieces = tuple(
+        Piece(name, -float(place), kind) for place, (name, kind) in enumerate(zip(names, kinds, strict=True))
+    )
+    model = SentencePieceModel(pieces, algorithm=algorithm, charsmap=charsmap_of(apart, whole))
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(model_bytes(model))
+    ids = {name: index for index, name in enumerate(["<s>", "<pad>", "</s>", "<unk>", *names[3:]])}
+    write_json(tmp_path / "vocab.json", ids)
+    tokenizer = Tokenizer.from_str(convert_tokenizer(tmp_path, config)[0])
+    found = tokenizer.encode(f"ঘ{apart}ঘ", add_special_tokens=False).ids
+    assert found == [ids[piece] for piece in ("▁", "ঘ", whole, "ঘ")]
 
 
 # SentencePiece models -------------------------------------------------------------------------------------------------

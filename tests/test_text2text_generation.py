@@ -89,6 +89,21 @@ def test_sequences_of_one_text_have_one_length(make: Make) -> None:
         pipe("the man", return_type="full_text")
 
 
+def test_more_texts_than_one_batch_keep_their_order(make: Make) -> None:
+    pipe = make()
+    texts = [text * times for times in (1, 2) for text in TEXTS] * 5
+    alone = [pipe(text, **GREEDY)[0] for text in texts]
+    assert len({text_of([item]) for item in alone}) > 1
+    for size in (None, 1, 2, 5):
+        assert pipe(texts, **GREEDY, batch_size=size) == alone
+    assert pipe(texts, **BEAMS) == [pipe(text, **BEAMS)[0] for text in texts]
+
+
+def test_guidance_is_refused(make: Make) -> None:
+    with pytest.raises(InputError, match="leave guidance_scale out"):
+        make()("the man", **GREEDY, guidance_scale=2.0)
+
+
 def test_an_answer_begins_with_target_prefix(make: Make) -> None:
     pipe = make()
     for options in (GREEDY, BEAMS):

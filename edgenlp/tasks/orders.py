@@ -133,6 +133,10 @@ def order_of(
     writing = written_options(base, options, eos=_stop(model.target_tokens, given, options))
     if direction.target is not None:
         writing = dataclasses.replace(writing, forced_bos_token_id=direction.target)
+    if writing.guidance_scale not in (None, 1):
+        raise InputError(
+            "guidance_scale weighs a prompt against none, and an encoder-decoder has no prompt; leave guidance_scale out"
+        )
     start = writing.decoder_start_token_id if writing.decoder_start_token_id is not None else writing.bos_token_id
     if start is None:
         raise InputError("the bundle does not say which token stands before every answer; give decoder_start_token_id")

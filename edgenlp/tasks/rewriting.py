@@ -226,8 +226,15 @@ class Rewriting(Task):
     def _write_all(self, sources: list[Source], order: Order, size: int | None = None) -> list[list[Answer]]:
         each = max(order.writing.num_beams, order.writing.num_return_sequences) * (order.alternatives or 1)
         rows = size or max(1, _ROWS // each)
-        parts = [sources[place : place + rows] for place in range(0, len(sources), rows)]
-        return [found for part in parts for found in self._write(part, order)]
+        places = list(range(len(sources)))
+        if len(places) > rows and order.writing.prefix_allowed_tokens_fn is None:  # which is told a text's number
+            places.sort(key=lambda place: len(sources[place].ids), reverse=True)  # neighbours of a length: little padding
+        found: list[list[Answer]] = [[] for _ in sources]
+        for begin in range(0, len(places), rows):
+            part = places[begin : begin + rows]
+            for place, answers in zip(part, self._write([sources[place] for place in part], order), strict=True):
+                found[place] = answers
+        return found
 
     def _write(self, sources: list[Source], order: Order) -> list[list[Answer]]:
         writing, observer = order.writing, None
