@@ -6,23 +6,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenlp.cache import Cache, Layout
-from edgenlp.errors import BundleError, InputError, TooLongError
-from edgenlp.session import Binding, Session
+from edgenlp.cache import Cache
+from edgenlp.cached import Cached, CachedRows, Run, layouts
+from edgenlp.errors import BundleError
+from edgenlp.session import Session
 
 __all__ = ["CachedSequences", "Decoder"]
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.integer[Any]]
 
-_PAST, _PRESENT = "past_key_values.", "present."
 # Tokens of a row from which the graph for prompts reads them: of an empty row, and of one that goes on, where a few tokens may be
 # steps that were guessed ahead, which must come out as steps do.
 _PROMPT, _MORE = 4, 33
 _INPUTS = {"input_ids", "position_ids", "rows", "seqlens_k", "total_sequence_length"}
 
 
-class Decoder:
+class Decoder(Cached):
     """A decoder graph; many batches may be under way in it at once.
 
     Args:
@@ -36,22 +36,13 @@ class Decoder:
     """
 
     def __init__(self, session: Session, *, window: int, tokens: int, prompt: Session | None = None) -> None:
-        self.session = session
-        self.prompt = prompt or session
+        super().__init__(session, longest=window)
         self.window = window
+        self.prompt = prompt or session
         self.tokens = tokens
-        past = [name for name in session.inputs if name.startswith(_PAST)]
-        if unknown := sorted(set(session.inputs) - _INPUTS - set(past)):
+        if unknown := sorted(set(session.inputs) - _INPUTS - set(self.past)):
             raise BundleError(f"the graph wants {', '.join(unknown)}, which this edgenlp cannot give; upgrade edgenlp")
-        presents = [name.replace(_PAST, _PRESENT) for name in past]
-        columns = session.outputs["logits"].shape[-1] if "logits" in session.outputs else None
-        if not past or not isinstance(columns, int) or any(name not in session.outputs for name in presents):
-            raise BundleError("the graph is no decoder with a cache; export the bundle again")
-        self.columns = columns
-        width = session.outputs["hidden"].shape[-1] if "hidden" in session.outputs else None
-        self.hidden_width = width if isinstance(width, int) else None
-        self.layouts = [_layout(session, name) for name in past]
-        if [_layout(self.prompt, name) for name in past if name in self.prompt.inputs] != self.layouts:
+        if layouts(self.prompt, self.past) != self.layouts:
             raise BundleError(
                 "the graph for prompts has another cache than the graph for steps; export the bundle again"
             )
@@ -71,17 +62,10 @@ class Decoder:
             TooLongError: The capacity is beyond the window.
             BundleError: Hidden states are wanted, and the graph gives none.
         """
-        if hidden and self.hidden_width is None:
-            raise BundleError(
-                "the graph gives no hidden states, which contrastive search compares; export the bundle again"
-            )
-        size = self.window if capacity is None else capacity
-        if size > self.window:
-            raise TooLongError(f"{size} tokens are asked for, the model's window is {self.window}")
-        return CachedSequences(self, Cache(self.layouts, rows, max(rows, most or 0), max(1, size)), hidden=hidden)
+        return CachedSequences(self, self.cache(rows, capacity, most=most, hidden=hidden), hidden=hidden)
 
 
-class CachedSequences:
+class CachedSequences(CachedRows):
     """A batch of sequences under way in a decoder-only graph (`edgenlp.decode.rows.Sequences`).
 
     Args:
@@ -91,27 +75,8 @@ class CachedSequences:
     """
 
     def __init__(self, decoder: Decoder, cache: Cache, *, hidden: bool = False) -> None:
-        self.cache = cache
-        self.hidden: list[Floats] = []
+        super().__init__(decoder, cache, hidden=hidden)
         self._decoder = decoder
-        self._hidden_width = decoder.hidden_width if hidden else None
-        self._step: _Run | None = None
-        self._runs = 0
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """[rows] tokens that each row has read."""
-        return self.cache.lengths
-
-    @property
-    def capacity(self) -> int:
-        """Most tokens of a row."""
-        return self.cache.capacity
-
-    @property
-    def columns(self) -> int:
-        """Columns of the logits."""
-        return self._decoder.columns
 
     def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
         """Append at least one id to every row.
@@ -152,41 +117,9 @@ class CachedSequences:
             return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in found]
         return np.stack([parts[-1][-1] for parts in found])
 
-    def step(self, tokens: Integers) -> Floats:
-        """Append one id to every row: `tokens` [rows] to logits [rows, columns], a buffer that the next step writes over."""
-        run = self._step
-        lengths = self.cache.lengths
-        if run is None or run.batch != len(lengths):
-            run = self._step = _Run(
-                self._decoder.session, self.cache, slice(0, len(lengths)), 1, len(lengths), self._hidden_width
-            )
-            run.rows[:] = np.arange(len(lengths))
-        longest = int(lengths.max())
-        if longest >= self.cache.capacity:
-            raise TooLongError(f"the cache holds {self.cache.capacity} tokens, and a row has as many; start with more")
-        run.ids[:, 0] = tokens
-        run.positions[:, 0] = lengths
-        run.ends[:] = lengths
-        run.total[0] = longest + 1
-        run.binding.run()
-        lengths += 1
-        if run.hidden is not None:
-            self.hidden = [row[None].copy() for row in run.hidden]
-        return run.logits
-
     def select(self, parents: Sequence[int] | Integers) -> None:
         """Row i goes on as a copy of row parents[i]; rows that nobody names are gone."""
         self.cache.select(parents)
-
-    def rewind(self, lengths: Sequence[int] | Integers) -> None:
-        """Forget all but the first lengths[row] tokens of each row."""
-        self.cache.rewind(lengths)
-
-    def _check(self, counts: NDArray[np.int64]) -> None:
-        if len(counts) != self.cache.rows or not len(counts) or counts.min() < 1:
-            raise InputError(f"{self.cache.rows} rows need at least one id each, found {counts.tolist()}")
-        if (most := int((self.lengths + counts).max())) > self.capacity:
-            raise TooLongError(f"a row of {most} tokens does not fit the cache of {self.capacity}; start with more")
 
     def _plan(self, counts: NDArray[np.int64]) -> Iterator[tuple[slice, int, int]]:
         """Runs: neighbouring rows, and the tokens of each that are read.
@@ -218,7 +151,7 @@ class CachedSequences:
         width = int(counts.max())
         begins = not self.cache.lengths[rows].any()
         session = self._decoder.prompt if width >= (_PROMPT if begins else _MORE) else self._decoder.session
-        run = _Run(session, self.cache, rows, width, sum(map(len, wanted)), self._hidden_width)
+        run = Run(session, self.cache, rows, width, sum(map(len, wanted)), self._hidden_width, {})
         lengths = self.cache.lengths[rows]
         for place, part in enumerate(parts):
             run.ids[place, : len(part)] = part
@@ -229,44 +162,3 @@ class CachedSequences:
         run.binding.run()
         lengths += counts
         return run.logits, run.hidden
-
-
-class _Run:
-    """The arrays of runs of one shape over neighbouring rows, bound once."""
-
-    def __init__(
-        self, session: Session, cache: Cache, rows: slice, width: int, wanted: int, hidden_width: int | None
-    ) -> None:
-        self.batch = rows.stop - rows.start
-        self.ids = np.zeros((self.batch, width), np.int64)
-        self.positions = np.zeros((self.batch, width), np.int64)
-        self.rows = np.zeros(wanted, np.int64)
-        self.ends = np.zeros(self.batch, np.int32)
-        self.total = np.zeros(1, np.int32)
-        self.logits = np.empty((wanted, int(str(session.outputs["logits"].shape[-1]))), np.float32)
-        self.hidden = np.empty((wanted, hidden_width), np.float32) if hidden_width is not None else None
-        self.binding = binding = Binding(session)
-        named = {
-            "input_ids": self.ids,
-            "position_ids": self.positions,
-            "rows": self.rows,
-            "seqlens_k": self.ends,
-            "total_sequence_length": self.total,
-        }
-        for name, array in named.items():
-            if name in session.inputs:
-                binding.input(name, array)
-        for name, buffer in cache.buffers.items():
-            part = buffer[rows]
-            binding.input(name, part)
-            binding.output(name.replace(_PAST, _PRESENT), part)
-        binding.output("logits", self.logits)
-        if self.hidden is not None:
-            binding.output("hidden", self.hidden)
-
-
-def _layout(session: Session, name: str) -> Layout:
-    item = session.inputs[name]
-    if len(item.shape) != 4 or not isinstance(item.shape[1], int) or not isinstance(item.shape[3], int):
-        raise BundleError(f"the graph's {name} has shape {list(item.shape)}; export the bundle again")
-    return Layout(name, item.shape[1], item.shape[3], item.dtype)

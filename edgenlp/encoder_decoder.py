@@ -10,22 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenlp.cache import Cache, Layout
+from edgenlp.cache import Cache
+from edgenlp.cached import Cached, CachedRows
 from edgenlp.encode import padded, plan
 from edgenlp.errors import BundleError, InputError, TooLongError
-from edgenlp.session import Binding, Session, Tensor
+from edgenlp.session import Session, Tensor
 
 __all__ = ["EncoderDecoder", "Reading", "TargetSequences"]
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.integer[Any]]
 
-_PAST, _PRESENT, _CROSS = "past_key_values.", "present.", "cross."
+_CROSS = "cross."
 _INPUTS = {"input_ids", "position_ids", "seqlens_k", "total_sequence_length", "source_lengths"}
 _AGAIN = "export the bundle again"
 
 
-class EncoderDecoder:
+class EncoderDecoder(Cached):
     """An encoder's graph and its decoder's; many sources may be under way at once.
 
     Args:
@@ -41,30 +42,22 @@ class EncoderDecoder:
     """
 
     def __init__(self, encoder: Session, decoder: Session, *, window: int, target_window: int, tokens: int) -> None:
+        super().__init__(decoder, longest=target_window)
         self.encoder = encoder
         self.decoder = decoder
         self.window = window
         self.target_window = target_window
         self.tokens = tokens
-        past = [name for name in decoder.inputs if name.startswith(_PAST)]
         crossings = [name for name in decoder.inputs if name.startswith(_CROSS)]
-        for session, known in ((encoder, {"input_ids", "lengths"}), (decoder, {*_INPUTS, *past, *crossings})):
+        for session, known in ((encoder, {"input_ids", "lengths"}), (decoder, {*_INPUTS, *self.past, *crossings})):
             if unknown := sorted(set(session.inputs) - known):
                 raise BundleError(
                     f"the graph wants {', '.join(unknown)}, which this edgenlp cannot give; upgrade edgenlp"
                 )
-        columns = decoder.outputs["logits"].shape[-1] if "logits" in decoder.outputs else None
-        presents = [name.replace(_PAST, _PRESENT) for name in past]
-        if not past or not isinstance(columns, int) or any(name not in decoder.outputs for name in presents):
-            raise BundleError(f"the graph is no decoder with a cache; {_AGAIN}")
-        self.columns = columns
-        self.layouts = [_layout(decoder.inputs[name]) for name in past]
         self.crossings = {name: item for name, item in encoder.outputs.items() if name.startswith(_CROSS)}
         given = [name for output, item in self.crossings.items() for name, _ in _layers(output, item)]
         if not given or sorted(given) != sorted(crossings):
             raise BundleError(f"the encoder does not give what the decoder's cross-attention reads; {_AGAIN}")
-        width = decoder.outputs["hidden"].shape[-1] if "hidden" in decoder.outputs else None
-        self.hidden_width = width if isinstance(width, int) else None
 
     def read(self, sources: Sequence[Sequence[int]], *, batch_size: int | None = None) -> "Reading":
         """Run the encoder.
@@ -165,16 +158,10 @@ class Reading:
         """
         if rows != len(self.sources):
             raise InputError(f"{rows} targets are asked for, there are sources for {len(self.sources)}")
-        if hidden and self.model.hidden_width is None:
-            raise BundleError(f"the graph gives no hidden states, which contrastive search compares; {_AGAIN}")
-        size = self.window if capacity is None else capacity
-        if size > self.window:
-            raise TooLongError(f"{size} tokens are asked for, the model's window is {self.window}")
-        cache = Cache(self.model.layouts, rows, max(rows, most or 0), max(1, size))
-        return TargetSequences(self, cache, hidden=hidden)
+        return TargetSequences(self, self.model.cache(rows, capacity, most=most, hidden=hidden), hidden=hidden)
 
 
-class TargetSequences:
+class TargetSequences(CachedRows):
     """A batch of targets under way (`edgenlp.decode.rows.Sequences`).
 
     Args:
@@ -184,28 +171,10 @@ class TargetSequences:
     """
 
     def __init__(self, reading: Reading, cache: Cache, *, hidden: bool = False) -> None:
-        self.cache = cache
-        self.hidden: list[Floats] = []
+        super().__init__(reading.model, cache, hidden=hidden)
         self._reading = reading
-        self._hidden_width = reading.model.hidden_width if hidden else None
         self._sources = reading.sources
         self._crossing = _Crossing(reading, _shared(reading.sources))
-        self._step: _Step | None = None
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """[rows] tokens that each row has read."""
-        return self.cache.lengths
-
-    @property
-    def capacity(self) -> int:
-        """Most tokens of a row."""
-        return self.cache.capacity
-
-    @property
-    def columns(self) -> int:
-        """Columns of the logits."""
-        return self._reading.columns
 
     def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
         """Append at least one id to every row, one after the other: what stands before a target is short.
@@ -221,11 +190,8 @@ class TargetSequences:
             TooLongError: A row does not fit the cache.
         """
         counts = np.array([len(item) for item in ids])
-        if len(counts) != self.cache.rows or not len(counts) or counts.min() < 1:
-            raise InputError(f"{self.cache.rows} rows need at least one id each, found {counts.tolist()}")
+        self._check(counts)
         ends = self.lengths + counts
-        if (most := int(ends.max())) > self.capacity:
-            raise TooLongError(f"a row of {most} tokens does not fit the cache of {self.capacity}; start with more")
         found: list[list[Floats]] = [[] for _ in ids]
         hidden: list[list[Floats]] = [[] for _ in ids]
         for place in range(int(counts.max())):
@@ -241,37 +207,15 @@ class TargetSequences:
             self.hidden = [np.concatenate(parts) for parts in hidden]
         return [np.stack(parts) for parts in found] if every else np.stack([parts[-1] for parts in found])
 
-    def step(self, tokens: Integers) -> Floats:
-        """Append one id to every row: `tokens` [rows] to logits [rows, columns], a buffer that the next step writes over."""
-        run = self._step
-        lengths = self.cache.lengths
-        if run is None:
-            run = self._step = _Step(self._reading.model, self.cache, self._crossing, self._hidden_width)
-        longest = int(lengths.max())
-        if longest >= self.cache.capacity:
-            raise TooLongError(f"the cache holds {self.cache.capacity} tokens, and a row has as many; start with more")
-        run.ids[:, 0] = tokens
-        run.positions[:, 0] = lengths
-        run.ends[:] = lengths
-        run.total[0] = longest + 1
-        run.binding.run()
-        lengths += 1
-        if run.hidden is not None:
-            self.hidden = [row[None].copy() for row in run.hidden]
-        return run.logits
-
     def select(self, parents: Sequence[int] | Integers) -> None:
         """Row i goes on as a copy of row parents[i]; rows that nobody names are gone."""
-        rows = self.cache.rows
         self.cache.select(parents)
         self._sources = self._sources[np.asarray(parents, np.int64)]
-        moved = self._crossing.take(_shared(self._sources))
-        if moved or self.cache.rows != rows:
-            self._step = None
+        if self._crossing.take(_shared(self._sources)):
+            self._step = None  # it is bound to what has moved
 
-    def rewind(self, lengths: Sequence[int] | Integers) -> None:
-        """Forget all but the first lengths[row] tokens of each row."""
-        self.cache.rewind(lengths)
+    def _more(self) -> Mapping[str, NDArray[Any]]:
+        return {"source_lengths": self._crossing.lengths, **self._crossing.arrays()}
 
 
 def _shared(sources: Integers) -> Integers:
@@ -323,47 +267,9 @@ class _Crossing:
         return {name: array[: len(self.sources)] for name, array in (self._own or self._reading.held).items()}
 
 
-class _Step:
-    """The arrays of the steps of one batch, bound once."""
-
-    def __init__(self, model: EncoderDecoder, cache: Cache, crossing: _Crossing, hidden_width: int | None) -> None:
-        session, rows = model.decoder, cache.rows
-        self.ids = np.zeros((rows, 1), np.int64)
-        self.positions = np.zeros((rows, 1), np.int64)
-        self.ends = np.zeros(rows, np.int32)
-        self.total = np.zeros(1, np.int32)
-        self.logits = np.empty((rows, model.columns), np.float32)
-        self.hidden = np.empty((rows, hidden_width), np.float32) if hidden_width is not None else None
-        self.binding = binding = Binding(session)
-        named: dict[str, NDArray[Any]] = {
-            "input_ids": self.ids,
-            "position_ids": self.positions,
-            "seqlens_k": self.ends,
-            "total_sequence_length": self.total,
-            "source_lengths": crossing.lengths,
-            **crossing.arrays(),
-        }
-        for name, array in named.items():
-            if name in session.inputs:
-                binding.input(name, array)
-        for name, buffer in cache.buffers.items():
-            part = buffer[:rows]
-            binding.input(name, part)
-            binding.output(name.replace(_PAST, _PRESENT), part)
-        binding.output("logits", self.logits)
-        if self.hidden is not None:
-            binding.output("hidden", self.hidden)
-
-
 def _layers(output: str, item: Tensor) -> list[tuple[str, int]]:
     """Names of the decoder's inputs that an output of the encoder holds, and their places in its first dimension."""
     first, parts = output.removeprefix(_CROSS), item.shape[0]
     if not first.isdecimal() or len(first) > 4 or len(item.shape) != 5 or not isinstance(parts, int) or parts % 2:
         raise BundleError(f"the graph's {output} has shape {list(item.shape)}; {_AGAIN}")
     return [(f"{_CROSS}{int(first) + place // 2}.{('key', 'value')[place % 2]}", place) for place in range(parts)]
-
-
-def _layout(item: Tensor) -> Layout:
-    if len(item.shape) != 4 or not isinstance(item.shape[1], int) or not isinstance(item.shape[3], int):
-        raise BundleError(f"the graph's {item.name} has shape {list(item.shape)}; {_AGAIN}")
-    return Layout(item.name, item.shape[1], item.shape[3], item.dtype)

@@ -127,6 +127,17 @@ class Tokens:
                 )
             part.truncate(count, stride=stride, direction=self.facts.truncation_side)
 
+    def ids(self, encoding: Encoding) -> list[int]:
+        """What the model reads of an encoding: its ids, the unknown token's for pieces that the vocabulary has not.
+
+        A SentencePiece model may know pieces that the model was never given (Marian's); their ids begin at the vocabulary's size.
+        """
+        ids: list[int] = encoding.ids
+        unknown, size = self.facts.special.get("unk"), self.facts.size
+        if unknown is None or max(ids, default=0) < size:
+            return ids
+        return [token if token < size else unknown[1] for token in ids]
+
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False, clean_up: bool | None = None) -> str:
         """The text of `ids`.
 

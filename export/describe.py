@@ -58,7 +58,7 @@ def describe(
         text = (folder / vocabularies[0].file).read_text(encoding="utf-8")
         languages = read_languages(place, config, vocabularies[0], text)
         translates = languages is not None or len(vocabularies) > 1 or config.get("model_type") == "marian"
-        tasks = _foremost(tasks, options, plan.task or ("translation" if translates else tasks[0]))
+        tasks = _foremost(tasks, plan.task, options, "translation" if translates else tasks[0])
     return Bundle(
         folder=folder,
         name=_name(src),
@@ -91,10 +91,12 @@ def describe(
     )
 
 
-def _foremost(tasks: tuple[str, ...], options: Mapping[str, Mapping[str, Any]], first: str) -> tuple[str, ...]:
-    """Tasks, the one that the checkpoint was made for foremost: one that alone has options of its own, else `first`."""
+def _foremost(
+    tasks: tuple[str, ...], asked: str | None, options: Mapping[str, Mapping[str, Any]], usual: str
+) -> tuple[str, ...]:
+    """Tasks, the one asked for foremost, else one that alone has options of its own, else the `usual` one."""
     own = {"translation" if name.startswith("translation") else name for name in options} & set(tasks)
-    first = own.pop() if len(own) == 1 else first
+    first = asked or (own.pop() if len(own) == 1 else usual)
     return (first, *(name for name in tasks if name != first))
 
 

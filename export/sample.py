@@ -36,7 +36,7 @@ def sample_ids(tokens: Tokens, lines: Sequence[str], longest: int, *, most: int 
     texts: list[list[int]] = []
     total = 0
     for line in lines:
-        ids = list(tokens.encode([line], max_length=longest, truncation="longest_first")[0][0].ids)
+        ids = list(tokens.ids(tokens.encode([line], max_length=longest, truncation="longest_first")[0][0]))
         if ids:
             texts.append(ids)
             total += len(ids)

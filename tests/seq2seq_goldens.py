@@ -53,6 +53,21 @@ def _config(architecture: str, **config: Any) -> Json:
     return _case(architecture, config=config)
 
 
+def _put(encoder: str, decoder: str, **values: Any) -> Json:
+    return {"encoder": encoder, "decoder": decoder, **values}
+
+
+_PAIRS = (
+    ("bert", "bert"),
+    ("roberta", "roberta"),
+    ("bert", "gpt2"),
+    ("roberta", "gpt2"),
+    ("distilbert", "bert"),
+    ("electra", "electra"),
+    ("xlm-roberta", "camembert"),
+    ("albert", "bert"),
+    ("mpnet", "roberta"),
+)
 _PRUNED = {
     "encoder.0": [1],
     "encoder.1": [0, 3],
@@ -61,7 +76,7 @@ _PRUNED = {
     "cross.0": [3],
     "cross.1": [0, 2],
 }
-_WIDTHS = {"encoder": [40, 96], "decoder": [24, 96, 56]}
+_WIDTHS = {"encoder": [40, 96, 72], "decoder": [24, 56, 96]}
 
 MODELS: Mapping[str, Json] = {
     **{name: _case(name) for name in SEQ2SEQ},
@@ -76,14 +91,14 @@ MODELS: Mapping[str, Json] = {
     "t5-gated, narrow layers": _case("t5-gated", ffn_widths=_WIDTHS),
     "marian, narrow layers": _case("marian", ffn_widths=_WIDTHS),
     "bart, missing layers": _case("bart", config={"encoder_layers": 3}, stored_layers={"encoder": [0, 2], "decoder": [0, 2]}),
-    "t5, missing layer": _case("t5", stored_layers={"decoder": [0, 2]}),
+    "t5, missing layer": _case("t5", config={"num_decoder_layers": 3}, stored_layers={"decoder": [0, 2]}),
     # sizes of heads
     "t5, heads of 4": _config("t5", d_kv=4),
     "t5, heads of 24": _config("t5", d_kv=24, num_heads=5),
     "m2m_100, heads of 4": _config("m2m_100", d_model=32, encoder_attention_heads=8, decoder_attention_heads=8),
     "bart, heads of 12": _config("bart", d_model=48),
     # words, heads and biases
-    "t5, untied": _case("t5", head="untied"),
+    "t5, untied": _case("t5", head="untied", gain=2.5),
     "t5, tied and stored": _case("t5", head="copied", words=["shared", "encoder", "decoder"]),
     "bart, untied": _case("bart", head="untied", words=["shared", "encoder", "decoder"]),
     "marian, tied and stored": _case("marian", head="copied", words=["shared", "encoder", "decoder"], tables=True),
@@ -105,6 +120,15 @@ MODELS: Mapping[str, Json] = {
     "t5, bfloat16": _case("t5", dtype="bfloat16"),
     "mbart, float16": _case("mbart", dtype="float16"),
     "bart, three files": _case("bart", shards=3),
+    # put together
+    **{f"{reads} to {writes}": _put(reads, writes) for reads, writes in _PAIRS},
+    "bert to bert, shared": _put("bert", "bert", shared=True),
+    "bert to bert, two widths": _put(
+        "bert", "bert", decoder_config={"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 80}
+    ),
+    "bert to gpt2, two widths": _put("bert", "gpt2", decoder_config={"n_embd": 64, "n_head": 4}),
+    "bert to bert, untied": _put("bert", "bert", head="untied"),
+    "roberta to roberta, shared": _put("roberta", "roberta", shared=True),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from conftest import OpenBundle
 from numpy.typing import NDArray
 from seq2seq_goldens import BEAMS, case_of, sources_of, targets_of
 
-from edgenlp import encoder_decoder
+from edgenlp import cached
 from edgenlp.decode.generate import generate
 from edgenlp.decode.options import merged
 from edgenlp.encoder_decoder import EncoderDecoder, Reading, TargetSequences
@@ -49,7 +49,7 @@ def bound(monkeypatch: pytest.MonkeyPatch) -> Bound:
             found[-1][name] = array
             super().input(name, array)
 
-    monkeypatch.setattr(encoder_decoder, "Binding", Seen)
+    monkeypatch.setattr(cached, "Binding", Seen)
     return found
 
 

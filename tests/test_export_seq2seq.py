@@ -1,26 +1,27 @@
 """What an export of an encoder-decoder writes: two graphs and one weights file, sizes, precisions of parts, and what it refuses."""
 
+import itertools
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import edgenlp_export
-import numpy as np
 import onnx
 import pytest
 from checkpoints import write_checkpoint
-from edgenlp_export.checkpoint import open_checkpoint
 from seq2seq_checkpoints import write_seq2seq
 
 import edgenlp
-from edgenlp.errors import BundleError, UnsupportedError, VerificationError
+from edgenlp.encoder_decoder import EncoderDecoder
+from edgenlp.errors import BundleError, ExportError, UnsupportedError, VerificationError
 from edgenlp.model import open_model
+from edgenlp.session import Session
 
 T5 = {"architecture": "t5", "seed": 1, "gain": 2.0}
 MARIAN = {"architecture": "marian", "seed": 2, "gain": 1.0}
 ANY = {"tolerance": float("inf")}
-WIDE = {"d_model": 512, "d_ff": 1536, "d_kv": 64, "num_heads": 8, "num_layers": 3}
+WIDE = {"d_model": 384, "d_ff": 1536, "d_kv": 64, "num_heads": 6, "num_layers": 2, "num_decoder_layers": 2}
 GRAPHS = ("encoder.onnx", "decoder.onnx")
 
 
@@ -52,7 +53,7 @@ def places(folder: Path, name: str) -> dict[str, tuple[int, int]]:
 def stored(folder: Path) -> int:
     """Bytes of all weights, each counted once; no two of them overlap."""
     spans = sorted({span for name in GRAPHS for span in places(folder, name).values()})
-    assert all(begin + length <= after for (begin, length), (after, _) in zip(spans, spans[1:], strict=False))
+    assert all(begin + length <= after for (begin, length), (after, _) in itertools.pairwise(spans))
     return sum(length for _, length in spans)
 
 
@@ -109,8 +110,9 @@ def test_separate_vocabularies_have_two_tokenizers(tmp_path: Path) -> None:
         ({"precision": "fp16"}, 16, 16, 1.02),
         ({"precision": "int8"}, 8, 8, 1.02),
         ({"precision": "int8-block"}, 8, 8, 1.05),
-        ({"precision": "int4"}, 4, 8, 1.05),
-        ({"precision": "int4", "head": "int4"}, 4, 4, 1.05),
+        # the encoder, which is not calibrated, has blocks of 32, and the decoder of 128
+        ({"precision": "int4"}, 4, 8, 1.12),
+        ({"precision": "int4", "head": "int4"}, 4, 4, 1.12),
     ],
 )
 def test_a_bundle_is_as_small_as_its_bits(
@@ -124,19 +126,15 @@ def test_a_bundle_is_as_small_as_its_bits(
     assert sum(bundle.files[name].size for name in GRAPHS) <= 120_000
 
 
-def test_parameters_are_counted_once(tmp_path: Path) -> None:
-    """However often the word table is stored, it is one."""
-    stored_alike = {"head": "copied", "words": ["shared", "encoder", "decoder"]}
+def test_a_table_is_one_however_often_it_is_stored(tmp_path: Path) -> None:
+    alike = {"head": "copied", "words": ["shared", "encoder", "decoder"]}
     once = write_seq2seq(tmp_path / "once", **T5)
-    often = write_seq2seq(tmp_path / "often", **{**T5, **stored_alike})
+    often = write_seq2seq(tmp_path / "often", **{**T5, **alike})
     for precision in ("fp32", "int8"):
         folders = [tmp_path / f"{precision}-{source.name}" for source in (once, often)]
         for source, folder in zip((once, often), folders, strict=True):
             edgenlp_export.export(source, folder, precision=precision, **ANY)
         assert stored(folders[0]) == stored(folders[1])
-    with open_checkpoint(once) as checkpoint:
-        words = 4 * int(np.prod(checkpoint.shape("shared.weight")))
-    assert [places(tmp_path / "fp32-often", name)["shared.weight"][1] for name in GRAPHS] == [words] * 2
 
 
 @pytest.mark.parametrize("checkpoint", [T5, MARIAN])
@@ -174,7 +172,7 @@ def test_encoder_and_decoder_have_a_precision_each(t5: Path, tmp_path: Path) -> 
     edgenlp_export.export(t5, out, precision="encoder=int4,decoder=fp32", head="int8", force=True, **ANY)
     reads, writes = (products(out, name) for name in GRAPHS)
     assert set(reads.values()) == {"MatMulNBits4"}
-    assert writes.pop("/head") == "DynamicQuantizeMatMul"
+    assert writes.pop("/head") == "MatMulNBits8"
     assert set(writes.values()) == {"MatMul"}
     assert open_model(out).seq2seq.read([[5, 6, 7]]).start(1).read([[0]]).shape == (1, 384)
 
@@ -196,15 +194,15 @@ def test_what_is_kept_is_kept_in_both(t5: Path, tmp_path: Path) -> None:
     assert {name for name, kind in writes.items() if kind == "MatMul"} <= {
         name for name in writes if name.startswith("/layer.0/")
     }
-    with pytest.raises(UnsupportedError, match="no such tensor"):
+    with pytest.raises(ExportError, match="no such tensor"):
         edgenlp_export.export(t5, tmp_path / "other", keep=["fp32=no such tensor"])
 
 
-def test_perplexity_is_measured(t5: Path, tmp_path: Path) -> None:
+def test_parity_is_measured_on_what_it_writes(t5: Path, tmp_path: Path) -> None:
     parity = edgenlp_export.export(t5, tmp_path / "bundle", precision="fp32").parity
     assert parity["relative_error"] < 1e-4
-    assert parity["perplexity"] == pytest.approx(parity["reference_perplexity"], rel=1e-3)
     assert parity["agreement"] == 1
+    assert parity["tokens"] > 100
 
 
 def test_a_bundle_that_is_too_far_off_is_not_kept(t5: Path, tmp_path: Path) -> None:
@@ -217,7 +215,8 @@ def test_a_bundle_that_is_too_far_off_is_not_kept(t5: Path, tmp_path: Path) -> N
     ("options", "said"),
     [
         ({"cache": "int8"}, "its cache is fp32"),
-        ({"prompt": "int8"}, "no prompt precision"),
+        ({"prompt": "fp32"}, "no prompt precision"),
+        ({"precision": "encoder=int8,decoder=int8", "prompt": "int8"}, "no prompt precision"),
         ({"cache": "int4"}, "cache precision 'int4'; there are fp32, int8"),
         ({"precision": "encoder=int8"}, "name one, or both as in encoder=int8,decoder=int4"),
         ({"precision": "decoder=int8"}, "name one, or both"),
@@ -261,13 +260,18 @@ def test_a_damaged_bundle_is_refused(name: str, bundle: Path) -> None:
         open_model(bundle)
 
 
-@pytest.mark.parametrize("change", [{"config": {"num_decoder_layers": 2}}, {"config": {"num_heads": 2}}])
-def test_the_decoder_of_another_model_is_refused(change: dict[str, Any], bundle: Path, tmp_path: Path) -> None:
-    other = write_seq2seq(tmp_path / "other", **{**T5, **change})
+@pytest.mark.parametrize("config", [{"num_decoder_layers": 1}, {"num_heads": 2}, {"d_kv": 8}])
+def test_the_decoder_of_another_model_is_refused(config: dict[str, Any], bundle: Path, tmp_path: Path) -> None:
+    other = write_seq2seq(tmp_path / "other", **T5, config=config)
     edgenlp_export.export(other, tmp_path / "stranger", precision="fp32", **ANY)
     for name in ("decoder.onnx", "model.weights"):
         shutil.copy(tmp_path / "stranger" / name, bundle / name)
-    with pytest.raises(BundleError):
+    with pytest.raises(BundleError, match=r"export it again|does not match"):
         open_model(bundle)
-    with pytest.raises(BundleError, match="export the bundle again"):
-        open_model(bundle, verify=False)
+    sessions = [Session(bundle / "encoder.onnx"), Session(tmp_path / "stranger" / "decoder.onnx")]
+
+    def run() -> None:
+        EncoderDecoder(*sessions, window=64, target_window=64, tokens=64).read([[5, 6]]).start(1, 4).read([[0]])
+
+    with pytest.raises(BundleError):
+        run()

@@ -207,12 +207,17 @@ def test_finished_rows_leave(name: str, open_seq2seq_of: OpenBundle, monkeypatch
 
     monkeypatch.setattr(TargetSequences, "step", counted)
     plain = write(model, sources, prompts, {"max_new_tokens": 24})
-    firsts = [answer[0].ids for answer in plain]
-    ends = sorted({ids[3 + 5 * row] for row, ids in enumerate(firsts) if len(ids) > 3 + 5 * row})
+    texts = [answer[0].ids for answer in plain]
+
+    def cut(end: int) -> list[int]:
+        return [text.index(end) + 1 if end in text else len(text) for text in texts]
+
+    end = max(sorted({token for text in texts for token in text}), key=lambda token: len(set(cut(token))))
     rows.clear()
-    (answers,) = zip(*write(model, sources, prompts, {"max_new_tokens": 24, "eos_token_id": ends}), strict=True)
+    (answers,) = zip(*write(model, sources, prompts, {"max_new_tokens": 24, "eos_token_id": end}), strict=True)
     lengths = [len(item.ids) for item in answers]
     assert len(set(lengths)) > 1
+    assert lengths == cut(end)
     # the last token of a text is not read again
     assert rows == [sum(length > place for length in lengths) for place in range(len(rows))]
 

@@ -1,5 +1,8 @@
 """Windows, truncation and decoding, against the tokenizer's own."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import edgenlp_export
 import pytest
 from checkpoints import write_checkpoint
@@ -81,3 +84,17 @@ def test_special_tokens_are_left_out_of_text(both: tuple[Tokens, Tokenizer]) -> 
 def test_half_a_character_is_named(value: str) -> None:
     with pytest.raises(InputError, match=r"half of a surrogate pair \(U\+D"):
         as_text(value)
+
+
+def test_pieces_that_the_model_was_never_given_are_unknown_to_it(
+    both: tuple[Tokens, Tokenizer], tmp_path: Path
+) -> None:
+    tokens, reference = both
+    encoding = tokens.encode([SHORT])[0][0]
+    assert tokens.ids(encoding) == encoding.ids
+    reference.save(str(tmp_path / "tokenizer.json"))
+    few = Tokens(tmp_path / "tokenizer.json", replace(tokens.facts, size=max(encoding.ids)))
+    unknown = few.special_id("unk")
+    assert unknown is not None
+    assert few.ids(encoding) == [unknown if token == max(encoding.ids) else token for token in encoding.ids]
+    assert few.ids(encoding) != encoding.ids

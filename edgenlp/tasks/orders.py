@@ -174,7 +174,7 @@ def _stop(tokens: Tokens, given: Mapping[str, Any], options: Mapping[str, Any]) 
     stop = given.get("stop_sequence")
     if stop is None or (options.get("stop_sequence") is None and "eos_token_id" in options):
         return None  # both set the end tokens, and the call's own word counts
-    ids = tokens.encode([as_text(stop, "stop_sequence")], special_tokens=False)[0][0].ids
+    ids = tokens.ids(tokens.encode([as_text(stop, "stop_sequence")], special_tokens=False)[0][0])
     if not ids:
         raise InputError(f"stop_sequence {stop!r} has no tokens; give a text, or leave it out")
     if len(ids) > 1:
@@ -209,7 +209,7 @@ def _beginning(tokens: Tokens, text: Any, writing: Generation, columns: int) -> 
     Raises:
         InputError: The vocabulary does not hold it, or it would end the answer.
     """
-    ids: list[int] = tokens.encode([as_text(text, "target_prefix")], special_tokens=False)[0][0].ids
+    ids = tokens.ids(tokens.encode([as_text(text, "target_prefix")], special_tokens=False)[0][0])
     unknown = tokens.special_id("unk")
     for token in ids:
         if token in writing.eos_token_id:

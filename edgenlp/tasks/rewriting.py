@@ -228,7 +228,9 @@ class Rewriting(Task):
         rows = size or max(1, _ROWS // each)
         places = list(range(len(sources)))
         if len(places) > rows and order.writing.prefix_allowed_tokens_fn is None:  # which is told a text's number
-            places.sort(key=lambda place: len(sources[place].ids), reverse=True)  # neighbours of a length: little padding
+            places.sort(
+                key=lambda place: len(sources[place].ids), reverse=True
+            )  # neighbours of a length: little padding
         found: list[list[Answer]] = [[] for _ in sources]
         for begin in range(0, len(places), rows):
             part = places[begin : begin + rows]
@@ -317,7 +319,8 @@ class Rewriting(Task):
             space = source.after
 
     def _target(self, target: Any, order: Order) -> list[int]:
-        ids = self.model.target_tokens.encode([as_text(target, "a target")], special_tokens=False)[0][0].ids
+        tokens = self.model.target_tokens
+        ids = tokens.ids(tokens.encode([as_text(target, "a target")], special_tokens=False)[0][0])
         ids = [*order.plain, *order.forced, *ids, *order.writing.eos_token_id[:1]]
         if len(ids) > self.model.seq2seq.target_window:
             raise TooLongError(

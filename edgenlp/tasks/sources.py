@@ -56,7 +56,7 @@ def sources_of(model: Model, texts: Sequence[str], order: Order, *, whole: bool 
     encoded = model.tokens.encode([order.prefix + as_text(text) for text in texts], **window)
     found = []
     for windows in encoded:
-        ids = list(windows[0].ids)
+        ids = list(model.tokens.ids(windows[0]))
         if not ids:
             raise InputError("the text has no tokens, and the tokenizer adds none of its own; give a text")
         if whole and len(ids) > model.bundle.window:
