@@ -43,16 +43,25 @@ class Cache:
     """
 
     def __init__(self, layouts: Sequence[Layout], rows: int, most: int, capacity: int) -> None:
-        # zeros are pages that the system hands out when they are first written: capacity that is not used costs nothing
-        self.buffers: dict[str, NDArray[Any]] = {
-            item.name: np.zeros((most, item.heads, capacity, item.size), item.dtype) for item in layouts
+        alike: dict[tuple[int, int, Any], list[Layout]] = {}
+        for item in layouts:
+            alike.setdefault((item.heads, item.size, np.dtype(item.dtype)), []).append(item)
+        # Buffers of a shape are one array, so that a row is copied in one go. Zeros are pages that the system hands out when they are
+        # first written: capacity that is not used costs nothing.
+        self._blocks = [
+            np.zeros((len(items), most, heads, capacity, size), dtype) for (heads, size, dtype), items in alike.items()
+        ]
+        named = {
+            item.name: block[place]
+            for block, items in zip(self._blocks, alike.values(), strict=True)
+            for place, item in enumerate(items)
         }
+        self.buffers: dict[str, NDArray[Any]] = {item.name: named[item.name] for item in layouts}
         self.lengths = np.zeros(rows, np.int64)
         self.capacity = capacity
         self.most = most
-        # Rows of one family began as copies of one row, and are equal in the first `_base` positions: those are never copied again.
-        self._family = np.arange(most)
-        self._base = np.zeros(most, np.int64)
+        # How many positions of each two rows are known to be equal: these are never copied.
+        self._common = np.zeros((most, most), np.int64)
 
     @property
     def rows(self) -> int:
@@ -62,7 +71,7 @@ class Cache:
     @property
     def nbytes(self) -> int:
         """Bytes of all buffers, used or not."""
-        return sum(buffer.nbytes for buffer in self.buffers.values())
+        return sum(block.nbytes for block in self._blocks)
 
     def select(self, parents: Sequence[int] | NDArray[np.integer[Any]]) -> None:
         """Row i goes on as a copy of row parents[i]; rows that nobody names are gone.
@@ -73,28 +82,27 @@ class Cache:
         chosen = np.asarray(parents, np.int64)
         if len(chosen) > self.most or (len(chosen) and not 0 <= chosen.min() <= chosen.max() < self.rows):
             raise InputError(f"cannot go on with rows {chosen.tolist()} of {self.rows}; there is room for {self.most}")
-        own = np.arange(len(chosen))
-        alone = np.bincount(self._family[: self.rows], minlength=self.most) == 1
-        single = np.flatnonzero(alone[self._family[: self.rows]])
-        self._base[self._family[single]] = self.lengths[single]
-        changed = own[chosen != own]
+        changed = np.flatnonzero(chosen != np.arange(len(chosen)))
         if len(changed):
-            family = np.where(changed < self.rows, self._family[changed], -1)
-            related = family == self._family[chosen[changed]]
-            begins = np.where(related, self._base[self._family[chosen[changed]]], 0)
-            self._copy(changed, chosen[changed], begins)
-        self._family[: len(chosen)] = self._family[chosen]
+            self._copy(changed, chosen[changed])
+        common = np.where(chosen[:, None] == chosen, self.lengths[chosen], self._common[chosen[:, None], chosen])
+        self._common[:] = 0
+        self._common[: len(chosen), : len(chosen)] = common
         self.lengths = self.lengths[chosen]
 
-    def _copy(self, rows: NDArray[np.int64], parents: NDArray[np.int64], begins: NDArray[np.int64]) -> None:
-        """Positions from `begins` on of `parents`, as they were, to `rows`."""
-        spans = np.stack([begins, self.lengths[parents]], axis=1)
-        groups = [(span, (spans == span).all(axis=1)) for span in np.unique(spans, axis=0) if span[0] < span[1]]
-        for buffer in self.buffers.values():
-            # everything is read before anything is written: a parent may be a child too
-            copies = [buffer[parents[members], :, begin:end] for (begin, end), members in groups]
-            for ((begin, end), members), copy in zip(groups, copies, strict=True):
-                buffer[rows[members], :, begin:end] = copy
+    def _copy(self, rows: NDArray[np.int64], parents: NDArray[np.int64]) -> None:
+        """What `parents` hold, as it was, to `rows`, but for what these hold already."""
+        begins, ends = self._common[rows, parents], self.lengths[parents]
+        spans = list(zip(rows.tolist(), parents.tolist(), begins.tolist(), ends.tolist(), strict=True))
+        children = set(rows.tolist())
+        for block in self._blocks:
+            # a parent that is a child too is read before it is written
+            early = [
+                block[:, parent, :, begin:end].copy() if parent in children else None for _, parent, begin, end in spans
+            ]
+            for (row, parent, begin, end), kept in zip(spans, early, strict=True):
+                if begin < end:
+                    block[:, row, :, begin:end] = block[:, parent, :, begin:end] if kept is None else kept
 
     def rewind(self, lengths: Sequence[int] | NDArray[np.integer[Any]]) -> None:
         """Keep the first lengths[row] positions of each row.
@@ -106,7 +114,8 @@ class Cache:
         if wanted.shape != self.lengths.shape or (wanted < 0).any() or (wanted > self.lengths).any():
             raise InputError(f"cannot rewind rows of {self.lengths.tolist()} positions to {wanted.tolist()}")
         self.lengths = wanted.copy()
-        np.minimum.at(self._base, self._family[: self.rows], wanted)
+        held = self._common[: self.rows, : self.rows]
+        np.minimum(held, np.minimum(wanted[:, None], wanted), out=held)
 
     def state(self, row: int = 0) -> dict[str, NDArray[Any]]:
         """A copy of what a row holds: name to array [heads, length, size]."""
@@ -126,6 +135,6 @@ class Cache:
                     "the saved state belongs to another model, or is longer than the window; begin a new conversation"
                 )
         self.lengths[row] = lengths.pop()
-        self._family[row] = np.setdiff1d(np.arange(self.most), np.delete(self._family[: self.rows], row))[0]
+        self._common[row] = self._common[:, row] = 0
         for name, buffer in self.buffers.items():
             buffer[row, :, : self.lengths[row]] = state[name]

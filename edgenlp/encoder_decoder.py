@@ -55,8 +55,8 @@ class EncoderDecoder(Cached):
                     f"the graph wants {', '.join(unknown)}, which this edgenlp cannot give; upgrade edgenlp"
                 )
         self.crossings = {name: item for name, item in encoder.outputs.items() if name.startswith(_CROSS)}
-        given = [name for output, item in self.crossings.items() for name, _ in _layers(output, item)]
-        if not given or sorted(given) != sorted(crossings):
+        given = {name: item.shape[2::2] for output, item in self.crossings.items() for name, _ in _layers(output, item)}
+        if not given or given != {name: decoder.inputs[name].shape[1::2] for name in crossings}:
             raise BundleError(f"the encoder does not give what the decoder's cross-attention reads; {_AGAIN}")
 
     def read(self, sources: Sequence[Sequence[int]], *, batch_size: int | None = None) -> "Reading":

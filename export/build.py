@@ -35,6 +35,8 @@ class Plan(NamedTuple):
         policy: Which scheme each tensor gets; of an encoder-decoder those of the encoder.
         writing: The same of an encoder-decoder's decoder.
         split: Whether encoder and decoder were named apart.
+        prompts: Whether a precision of prompts was named at all.
+        prompt: That precision, where it is another than `policy`'s.
         head: Precision of the language modelling head, None for what suits the rest.
     """
 
@@ -43,6 +45,7 @@ class Plan(NamedTuple):
     writing: Policy
     split: bool
     cache: str
+    prompts: bool
     prompt: str | None
     head: str | None
     lines: Sequence[str]
@@ -54,6 +57,12 @@ class Plan(NamedTuple):
         """Which scheme the language modelling head gets, and the word table where it is the head."""
         head = self.head or ("int8-block" if self.writing.precision == "int4" else self.writing.precision)
         return replace(self.writing, precision=head)
+
+    @property
+    def crossing_head_policy(self) -> Policy:
+        """The same of an encoder-decoder, which writes several beams and sources side by side."""
+        head = self.head or ("int8" if self.writing.precision == "int4" else self.writing.precision)
+        return replace(self.writing, precision=head, beside=True)
 
     @property
     def loosest(self) -> str:
@@ -72,7 +81,7 @@ class Plan(NamedTuple):
             raise UnsupportedError(
                 "only an encoder-decoder has a tokenizer for what it writes; leave target_tokenizer out"
             )
-        if head == "seq2seq-lm" and (self.prompt or self.cache != "fp32"):
+        if head == "seq2seq-lm" and (self.prompts or self.cache != "fp32"):
             raise UnsupportedError(
                 "an encoder-decoder reads its source with the encoder and writes short texts: it has no prompt precision, and"
                 " its cache is fp32; leave these options out"
@@ -113,14 +122,14 @@ def make_plan(
     if calibration is not None and not any(SCHEMES[name].bits == 4 for name in named):
         raise UnsupportedError("calibration is for int4, and nothing here is held in it; leave it out, or ask for int4")
     lines = LINES if calibration is None else read_lines(Path(calibration))
-    asked = None if prompt == precision else prompt
     return Plan(
         task=task,
         policy=policy,
         writing=replace(policy, precision=writing),
         split="=" in precision,
         cache=cache,
-        prompt=asked,
+        prompts=prompt is not None,
+        prompt=None if prompt == precision else prompt,
         head=head,
         lines=lines,
         target_tokenizer=None if target_tokenizer is None else Path(target_tokenizer),
@@ -193,8 +202,8 @@ def _crossing_graphs(
     weights: Weights, checkpoint: Checkpoint, body: parts.EncoderDecoder, plan: Plan, calibration: Calibration | None
 ) -> dict[str, Graph]:
     graphs = {
-        ENCODER: Graph(weights, plan.policy, head=plan.head_policy),
-        DECODER: Graph(weights, plan.writing, head=plan.head_policy),
+        ENCODER: Graph(weights, plan.policy, head=plan.crossing_head_policy),
+        DECODER: Graph(weights, plan.writing, head=plan.crossing_head_policy),
     }
     source.build(graphs[ENCODER], checkpoint, body)
     crossing.build(graphs[DECODER], checkpoint, body, calibration)

@@ -59,6 +59,7 @@ def describe(
         languages = read_languages(place, config, vocabularies[0], text)
         translates = languages is not None or len(vocabularies) > 1 or config.get("model_type") == "marian"
         tasks = _foremost(tasks, plan.task, options, "translation" if translates else tasks[0])
+    head_policy = plan.crossing_head_policy if crosses else plan.head_policy
     return Bundle(
         folder=folder,
         name=_name(src),
@@ -68,10 +69,10 @@ def describe(
         graphs=dict(graphs),
         window=body.encoder.window if isinstance(body, parts.EncoderDecoder) else body.window,
         tokenizer=vocabularies[0],
-        head=replace(facts, precision=plan.head_policy.precision) if writes else facts,
+        head=replace(facts, precision=head_policy.precision) if writes else facts,
         cache=plan.cache if writes else None,
         prompt=plan.prompt,
-        decoder_precision=plan.writing.precision if plan.split else None,
+        decoder_precision=plan.writing.precision if plan.writing.precision != plan.policy.precision else None,
         target_window=body.decoder.window if isinstance(body, parts.EncoderDecoder) and writes else None,
         target_tokenizer=vocabularies[1] if len(vocabularies) > 1 else None,
         languages=languages,

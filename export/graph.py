@@ -256,6 +256,10 @@ class Graph:
     def table(self, ids: str, tensor: str, rows: NDArray[Any], name: str, *, head: bool = False) -> str:
         """Rows of an embedding table [entries, width], looked up by `ids` [...]: [..., width]; `head` as in `linear`."""
         scheme = (self.head_policy if head else self.policy)(tensor)
+        if scheme.table == "channels":
+            levels, scales = self._entries(tensor, rows)
+            found = self.node("Cast", [self.node("Gather", [levels, ids], f"{name}/levels")], f"{name}/cast", to=1)
+            return str(self.node("Mul", [found, self.node("Gather", [scales, ids], f"{name}/scales")], name))
         if scheme.table != "blocks":
             return str(self.node("Gather", [self._floats(f"{tensor}.table", [rows], 0, scheme), ids], name))
         block = block_size(rows.shape[1], scheme.table_block)
@@ -275,6 +279,13 @@ class Graph:
         """X [n, width] times the transposed embedding table, stored once for both uses, plus bias [entries]: [n, entries]."""
         scheme = self.head_policy(tensor)
         shift = None if bias is None else self.tensor(f"{name}.bias", bias.astype(np.float32))
+        if scheme.table == "channels":
+            levels, scales = self._entries(tensor, rows)
+            # turned, and laid out for the product, when the graph is loaded: the file holds it once, as a table
+            turned = self.node("Transpose", [levels], f"{tensor}.turned", perm=[1, 0])
+            flat = self.node("Squeeze", [scales, self.integers(1)], f"{tensor}.scales")
+            inputs = [x, turned, flat, "", shift or ""]
+            return self.contrib("DynamicQuantizeMatMul", inputs if shift else inputs[:3], name)
         if scheme.table != "blocks":
             inputs = [x, self._floats(f"{tensor}.table", [rows], 0, scheme), *([shift] if shift else [])]
             return str(self.node("Gemm", inputs, name, transB=1))
@@ -291,6 +302,14 @@ class Graph:
             shared.dims[:] = (len(rows), rows.shape[1] // block, block * scheme.table_bits // 8)
             self._tensors[shared.name] = shared
         return self._blocks_product(x, tensor, shift, name, (rows.shape[1], len(rows)), scheme.table_bits, block)
+
+    def _entries(self, tensor: str, rows: NDArray[Any]) -> tuple[str, str]:
+        """A table as int8 [entries, width], and scales [entries, 1]."""
+        if f"{tensor}.entries" not in self._tensors:
+            levels, scales = quantize_channels(rows)
+            self.tensor(f"{tensor}.entries", np.ascontiguousarray(levels.T))
+            self.tensor(f"{tensor}.entry_scales", scales[:, None])
+        return f"{tensor}.entries", f"{tensor}.entry_scales"
 
     def norm(
         self,

@@ -181,6 +181,8 @@ def cut(ids: list[int], ends: set[int]) -> list[int]:
 def twice(model: nn.Module, name: str, call: Call) -> Json:
     """As `write`; "least" is 0 where float64 does not write the same."""
     answer = write(model, name, call.options, prefixed=call.prefixed)
+    if "num_beam_groups" in call.options:  # which compute in float32 only
+        return answer
     again = write(model.double(), name, call.options, prefixed=call.prefixed)
     model.float()
     if again["ids"] != answer["ids"]:
@@ -245,7 +247,7 @@ def record_old() -> dict[str, Json]:
             )
         answers[key] = twice(model, call.case, call)
         print(f"{key:34} {answers[key]['least']:.0e} {answers[key]['ids'][3]}", flush=True)
-        if not answers[key]["least"]:
+        if "num_beam_groups" not in call.options and not answers[key]["least"]:
             raise SystemExit(f"{key}: float64 writes something else")
     return answers
 

@@ -63,7 +63,7 @@ _PAIRS = (
     ("bert", "gpt2"),
     ("roberta", "gpt2"),
     ("distilbert", "bert"),
-    ("electra", "electra"),
+    ("electra", "roberta"),
     ("xlm-roberta", "camembert"),
     ("albert", "bert"),
     ("mpnet", "roberta"),
@@ -122,6 +122,7 @@ MODELS: Mapping[str, Json] = {
     "bart, three files": _case("bart", shards=3),
     # put together
     **{f"{reads} to {writes}": _put(reads, writes) for reads, writes in _PAIRS},
+    "electra to electra": _put("electra", "electra", decoder_config={"embedding_size": 32}),
     "bert to bert, shared": _put("bert", "bert", shared=True),
     "bert to bert, two widths": _put(
         "bert", "bert", decoder_config={"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 80}

@@ -609,7 +609,7 @@ def test_inspect_of_encoder_decoders(rewriters, terminal):
     assert len(facts["languages"]["ids"]) == 25
     assert facts["target_window"] == 128
     text = " ".join("\n".join(terminal("inspect", rewriters["bert"])).split())
-    assert "precision encoder int8-block, decoder int4 (head at int8-block)" in text
+    assert "precision encoder int8-block, decoder int4 (head at int8)" in text
     text = " ".join("\n".join(terminal("inspect", rewriters["t5"])).split())
     assert "by task summarization: max_length 40, num_beams 2, prefix 'summarize: '" in text
     text = " ".join("\n".join(terminal("inspect", rewriters["marian-separate"])).split())

@@ -27,7 +27,7 @@ from edgenlp.decode.generate import generate
 from edgenlp.decode.options import Generation, merged
 from edgenlp.decode.rows import Generated
 from edgenlp.encode import padded
-from edgenlp.encoder_decoder import EncoderDecoder, Reading
+from edgenlp.encoder_decoder import EncoderDecoder, Reading, TargetSequences
 from edgenlp.model import Model
 
 Floats = NDArray[np.float32]
@@ -38,6 +38,7 @@ HANDFUL = ("t5", "umt5", "bart", "marian", "mbart", "m2m_100")
 SPLIT = "encoder=int8,decoder=int4"
 QUANTIZED = [*(precision for precision in SCHEMES if precision != "fp32"), SPLIT]
 SAME_IN_ANY_BATCH = ("fp32", "fp16", "int8-block")
+GAINS = {"umt5": 0.4}  # others: 1; random weights of a larger gain blow up what is rounded, layer by layer
 EXACT = 3e-5  # of logits' standard deviation: the same sums in another order
 
 
@@ -197,8 +198,6 @@ def test_finished_rows_leave(name: str, open_seq2seq_of: OpenBundle, monkeypatch
     sources = sources_of(name)
     prompts = [[start_of(model)]] * len(sources)
     rows: list[int] = []
-    from edgenlp.encoder_decoder import TargetSequences
-
     step = TargetSequences.step
 
     def counted(self: TargetSequences, tokens: Any) -> Floats:
@@ -241,8 +240,7 @@ def test_samples_do_not_depend_on_the_batch(name: str, open_seq2seq_of: OpenBund
 def test_quantized_bundle_stays_within_its_tolerance(
     name: str, precision: str, open_seq2seq_of: OpenBundle, report: Callable[[str], None]
 ) -> None:
-    # random weights of a larger gain blow up what is rounded, layer by layer
-    checkpoint = {**case_of(name), "gain": 1.0}
+    checkpoint = {**case_of(name), "gain": GAINS.get(name, 1.0)}
     sources, exact = sources_of(name), open_seq2seq_of(checkpoint)
     targets = targets_of(name, start_of(exact))
     model = open_seq2seq_of(checkpoint, precision=precision, tolerance=float("inf"))
@@ -265,7 +263,7 @@ def test_quantized_bundle_stays_within_its_tolerance(
 @pytest.mark.parametrize("name", HANDFUL)
 @pytest.mark.parametrize("precision", SAME_IN_ANY_BATCH)
 def test_text_does_not_depend_on_the_batch(name: str, precision: str, open_seq2seq_of: OpenBundle) -> None:
-    checkpoint = {**case_of(name), "gain": 1.0}
+    checkpoint = {**case_of(name), "gain": GAINS.get(name, 1.0)}
     model = open_seq2seq_of(checkpoint, precision=precision, tolerance=float("inf"))
     sources, prompts = sources_of(name), prefixes_of(name, start_of(model))
     for options in ({"max_new_tokens": 24, "no_repeat_ngram_size": 2}, BEAMS):

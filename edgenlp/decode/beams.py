@@ -86,7 +86,7 @@ class Search:
         plan: Options of the search.
         number: Number of the prompt.
         ids: [beams, limit] of the running beams; `length` ids of each are there.
-        scores: [beams] sums of log-probabilities, the best first.
+        scores: [beams] sums of log-probabilities.
         parents: Per running beam the row that it came from in the last step.
         over: Whether the search has ended.
     """
@@ -143,6 +143,7 @@ class Search:
         self._end(values, parents, tokens, finishes, hits)
         running: Floats = values + hits.astype(np.float32) * _NEVER
         order = best(running, count)
+        order = order[_in_place(parents[order].tolist())]
         self.parents = parents[order]
         self.ids = self.ids[self.parents]
         self.ids[:, self.length] = tokens[order]
@@ -164,8 +165,9 @@ class Search:
                 candidate[:-1] = self.ids[parent, : self.length]
                 candidate[-1] = token
                 finishes[place] = ends.one(candidate, None) or everyone
-        for ending in np.flatnonzero(np.isin(tokens, ends.eos)):
-            finishes[ending] = "eos"
+        for place, token in enumerate(tokens.tolist()):
+            if token in ends.eos:
+                finishes[place] = "eos"
         return finishes
 
     def _end(
@@ -213,7 +215,7 @@ class Search:
         plan = self.plan
         longest = plan.early_stopping == "never" and plan.length_penalty > 0
         length = (self.limit if longest else self.length) - self.start
-        possible = self.scores[0] / np.float32(float(length) ** plan.length_penalty)
+        possible = self.scores.max() / np.float32(float(length) ** plan.length_penalty)
         ended = np.array([item.finish is not None for item in self._ended])
         worst = np.where(ended, self._ended_scores.min(), _NEVER)
         self._improvable = self._improvable and bool((possible > worst).any())
@@ -226,6 +228,19 @@ class Search:
             self.history.generated(item.ids, item.path, item.finish or "length", float(score))
             for item, score in list(zip(self._ended, self._ended_scores, strict=True))[: self.plan.keep]
         ]
+
+
+def _in_place(parents: Sequence[int]) -> list[int]:
+    """The order of children in which as many as can be are where their parent was: the others have to be copied."""
+    places: list[int | None] = [None] * len(parents)
+    others = []
+    for child, parent in enumerate(parents):
+        if places[parent] is None:
+            places[parent] = child
+        else:
+            others.append(child)
+    rest = iter(others)
+    return [next(rest) if child is None else child for child in places]
 
 
 def _drawn(total: Floats, count: int, draw: Draw, number: int) -> NDArray[np.intp]:
