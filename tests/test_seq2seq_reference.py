@@ -453,6 +453,9 @@ class Spelled:
             for text in texts
         ]
 
+    def ids(self, encoding: Any) -> list[int]:
+        return list(encoding.ids)
+
 
 def test_pairs_of_lines() -> None:
     lines = ["ab\tcd e", "plain", "\tonly", "one\t", "a\tb\tc", " spaced \t out "]
