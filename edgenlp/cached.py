@@ -1,5 +1,6 @@
 """Rows over a cache: the arrays of a run of their graph, and one step. Knows no ids' meaning, and not how graphs divide the work."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgenlp.cache import Cache, Layout
 from edgenlp.errors import BundleError, InputError, TooLongError
-from edgenlp.session import Binding, Session, Tensor
+from edgenlp.session import Binding, LogSoftmax, Session, Tensor
 
 __all__ = ["Cached", "CachedRows", "Run", "layouts"]
 
@@ -46,6 +47,11 @@ class Cached:
         width = session.outputs["hidden"].shape[-1] if "hidden" in session.outputs else None
         self.hidden_width = width if isinstance(width, int) else None
         self.layouts = layouts(session, self.past)
+
+    @functools.cached_property
+    def log_softmax(self) -> Session:
+        """What turns logits into log-probabilities, made when it is first needed."""
+        return LogSoftmax.like(self.session)
 
     def cache(self, rows: int, capacity: int | None, *, most: int | None, hidden: bool) -> Cache:
         """An empty cache; see `start` of the models.
@@ -88,6 +94,7 @@ class CachedRows:
         self._graph = graph
         self._hidden_width = graph.hidden_width if hidden else None
         self._step: Run | None = None
+        self._log_softmax: LogSoftmax | None = None
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -121,6 +128,12 @@ class CachedRows:
         if run.hidden is not None:
             self.hidden = [row[None].copy() for row in run.hidden]
         return run.logits
+
+    def log_softmax(self, logits: Floats) -> Floats:
+        """Log-probabilities of logits [rows, columns], in a buffer that the next call writes over."""
+        if self._log_softmax is None:
+            self._log_softmax = LogSoftmax(self._graph.log_softmax)
+        return self._log_softmax(logits)
 
     def rewind(self, lengths: Sequence[int] | Integers) -> None:
         """Forget all but the first lengths[row] tokens of each row."""

@@ -88,6 +88,10 @@ class Row:
         self._memory.ids.append(int(tokens[0]))
         return logits
 
+    def log_softmax(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `edgenlp.decoder.Sequences.log_softmax`."""
+        return self._inner.log_softmax(logits)
+
     def select(self, parents: Sequence[int]) -> None:
         """Nothing changes: there is one row.
 

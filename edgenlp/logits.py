@@ -12,7 +12,6 @@ __all__ = [
     "best_sums",
     "cosine",
     "log_softmax",
-    "normalize_logits",
     "pool",
     "quantize_embeddings",
     "sigmoid",
@@ -37,13 +36,6 @@ def log_softmax(x: Floats, axis: int = -1) -> Floats:
     shifted = x - x.max(axis=axis, keepdims=True)
     result: Floats = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
     return result
-
-
-def normalize_logits(logits: Floats, scratch: Floats) -> None:
-    """Turn each row of logits [rows, columns] into its `log_softmax` where it stands; `scratch`, alike, is written over."""
-    logits -= logits.max(axis=-1, keepdims=True)
-    np.exp(logits, out=scratch)
-    logits -= np.log(scratch.sum(axis=-1, keepdims=True))
 
 
 def sigmoid(x: Floats) -> Floats:

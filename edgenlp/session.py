@@ -27,7 +27,7 @@ import onnxruntime  # noqa: E402  # the switch above must come first
 if _IMPORTED_BEFORE:
     onnxruntime.disable_telemetry_events()
 
-__all__ = ["PRESETS", "Binding", "Preset", "Session", "Tensor", "check_runtime"]
+__all__ = ["PRESETS", "Binding", "LogSoftmax", "Preset", "Session", "Tensor", "check_runtime"]
 
 _FLOOR = (1, 31)  # the attention kernels of the graphs are younger than the operators' names
 
@@ -69,7 +69,7 @@ class Session:
     """A loaded graph; `run` may be called from many threads at once.
 
     Args:
-        file: The `.onnx` file; its weights lie beside it.
+        file: The `.onnx` file, its weights beside it; or a graph itself.
         threads: Threads per call; None for all that the container grants.
         spinning: See `Preset`.
 
@@ -78,8 +78,9 @@ class Session:
         DependencyError: The installed onnxruntime is too old.
     """
 
-    def __init__(self, file: Path, *, threads: int | None = None, spinning: str = "never") -> None:
+    def __init__(self, file: Path | bytes, *, threads: int | None = None, spinning: str = "never") -> None:
         check_runtime()
+        self.spinning = spinning
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what goes wrong is raised, not printed
         options.intra_op_num_threads = threads or granted()
@@ -90,10 +91,11 @@ class Session:
         if _saturates():  # exact kernels, which processors that do not need them run three times slower
             options.add_session_config_entry("session.x64quantprecision", "1")
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            model = file if isinstance(file, bytes) else str(file)
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise BundleError(
-                f"onnxruntime {onnxruntime.__version__} cannot load {file}: {_first_line(error)}; export the bundle again,"
+                f"onnxruntime {onnxruntime.__version__} cannot load {model!r}: {_first_line(error)}; export the bundle again,"
                 " or upgrade onnxruntime"
             ) from error
         self.threads = options.intra_op_num_threads
@@ -162,6 +164,41 @@ class Binding:
             self._session._session.run_with_iobinding(self._io)
         except Exception as error:  # see above
             raise BundleError(f"onnxruntime failed: {_first_line(error)}") from error
+
+
+# The graph y = LogSoftmax(x), float [r, c]: on all threads, five times as fast as numpy
+_LOG_SOFTMAX = (
+    b'\x08\x08:D\n\x12\n\x01x\x12\x01y"\nLogSoftmax\x12\x00Z\x15\n\x01x\x12\x10\n\x0e\x08\x01\x12\n\n\x03\x12\x01r\n\x03\x12'
+    b"\x01cb\x15\n\x01y\x12\x10\n\x0e\x08\x01\x12\n\n\x03\x12\x01r\n\x03\x12\x01cB\x04\n\x00\x10\r"
+)
+
+
+class LogSoftmax:
+    """Logarithms of the softmax of rows, as `edgenlp.logits.log_softmax` gives them.
+
+    Args:
+        session: From `like`; any number of these may share it.
+    """
+
+    @staticmethod
+    def like(session: Session) -> Session:
+        """What works it out, on as many threads as `session` has, which wait as its own do."""
+        return Session(_LOG_SOFTMAX, threads=session.threads, spinning=session.spinning)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._bound: tuple[NDArray[np.float32], NDArray[np.float32], Binding] | None = None
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of x [rows, columns], in a buffer that the next call of that shape writes over."""
+        if self._bound is None or self._bound[0] is not x:
+            y = self._bound[1] if self._bound and self._bound[1].shape == x.shape else np.empty_like(x)
+            binding = Binding(self._session)
+            binding.input("x", x)
+            binding.output("y", y)
+            self._bound = (x, y, binding)
+        self._bound[2].run()
+        return self._bound[1]
 
 
 # The graph y = MatMulInteger(a, b), a uint8 [m, k], b int8 [k, n]: the runtime has no package that could write it.

@@ -325,9 +325,11 @@ def test_padding_cannot_stand_before_a_roberta_target(tmp_path: Path) -> None:
         read(folder)
 
 
-def test_narrow_words_of_an_electra_decoder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="16 wide and its layers 32"):
-        read(written(tmp_path, decoder="electra"))
+def test_narrow_words_of_an_electra_decoder_are_widened(tmp_path: Path) -> None:
+    found = read(written(tmp_path, decoder="electra")).decoder
+    assert found.projection == Dense(
+        "decoder.electra.embeddings_project.weight", "decoder.electra.embeddings_project.bias"
+    )
 
 
 @pytest.mark.parametrize(

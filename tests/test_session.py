@@ -10,6 +10,8 @@ import pytest
 from checkpoints import write_checkpoint
 
 from edgenlp import BundleError, DependencyError, session
+from edgenlp.logits import log_softmax
+from edgenlp.session import LogSoftmax, Session
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,17 @@ def test_an_old_onnxruntime_is_named_with_the_remedy(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(session.onnxruntime, "__version__", "1.20.1")
     with pytest.raises(DependencyError, match=r"pip install 'onnxruntime>=1\.31'"):
         session.check_runtime()
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (4, 1000), (33, 65)])
+def test_log_softmax_is_that_of_numpy(shape: tuple[int, int], graph: Path) -> None:
+    random = np.random.default_rng(1)
+    normal = LogSoftmax(LogSoftmax.like(Session(graph, threads=2)))
+    x = (5 * random.standard_normal(shape)).astype(np.float32)
+    for _ in range(2):  # the second time with what was bound the first time
+        x[0, 0] += 20
+        found = normal(x)
+        assert np.abs(found - log_softmax(x.astype(np.float64))).max() < 1e-5
+    other = (x - 3).copy()
+    assert np.abs(normal(other) - log_softmax(x)).max() < 1e-5
+    assert normal(x[:1]).shape == (1, shape[1])

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgenlp.logits import log_softmax
+
 __all__ = ["COLUMNS", "CONFIG", "EOS", "WINDOW", "ToyDecoder", "ToySequences", "forward", "weights"]
 
 COLUMNS = 61
@@ -141,6 +143,9 @@ class ToySequences:
             self.hidden = [hidden for _, hidden in outputs]
         self._buffer[:] = [logits[-1] for logits, _ in outputs]
         return self._buffer
+
+    def log_softmax(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        return log_softmax(logits)
 
     def select(self, parents: Sequence[int]) -> None:
         assert 0 < len(parents) <= self._most

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenlp.decode.rows import Collect, Ends, Finish, Floats, Generated, Process, Sequences, closed_up
-from edgenlp.logits import best, best_sums, normalize_logits
+from edgenlp.logits import best, best_sums
 
 __all__ = ["BeamPlan", "History", "Search", "go_on", "search"]
 
@@ -275,9 +275,8 @@ def search(
     count = len(under_way[0].scores)
     sequences.select([place for place in range(len(under_way)) for _ in range(count)])
     logits = np.repeat(logits, count, axis=0)
-    kept = under_way[0].plan.collect.logits
     while True:
-        scores, logits = _log_probabilities(logits, kept=kept)
+        scores = sequences.log_softmax(logits)
         if process:
             rows = [row for item in under_way for row in item.rows]
             scores = process(rows, scores, [item.number for item in under_way for _ in range(count)])
@@ -290,13 +289,6 @@ def search(
         under_way, logits = go_on(sequences, under_way)
         if not under_way:
             return
-
-
-def _log_probabilities(logits: Floats, *, kept: bool) -> tuple[Floats, Floats]:
-    """Of logits [rows, columns], written over them unless they are kept; and the logits, if they are."""
-    scores = logits.copy() if kept else logits
-    normalize_logits(scores, np.empty_like(scores))
-    return scores, logits
 
 
 class _Searching(Protocol):

@@ -14,7 +14,7 @@ from edgenlp.decode.beams import BeamPlan, History, go_on
 from edgenlp.decode.processors import Diversity
 from edgenlp.decode.rows import Ends, Finish, Floats, Generated, Process, Sequences
 from edgenlp.errors import InputError
-from edgenlp.logits import best_sums, log_softmax
+from edgenlp.logits import best_sums
 
 __all__ = ["GroupSearch", "search_groups"]
 
@@ -203,7 +203,7 @@ def search_groups(
     sequences.select([place for place in range(len(under_way)) for _ in range(count)])
     logits = np.repeat(logits, count, axis=0)
     while True:
-        scores = log_softmax(logits).reshape(len(under_way), count, -1)
+        scores = sequences.log_softmax(logits).reshape(len(under_way), count, -1)
         for group in range(count // size):
             own = slice(group * size, (group + 1) * size)
             rows = [row for item in under_way for row in item.rows(group)]

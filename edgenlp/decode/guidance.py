@@ -57,6 +57,10 @@ class Paired:
         self.without = self._second.step(tokens)
         return self._first.step(tokens)
 
+    def log_softmax(self, logits: Floats) -> Floats:
+        """See `Sequences.log_softmax`."""
+        return self._first.log_softmax(logits)
+
     def select(self, parents: Sequence[int]) -> None:
         """See `Sequences.select`."""
         self._first.select(parents)

@@ -60,6 +60,9 @@ class Sequences(Protocol):
     def step(self, tokens: NDArray[np.int64]) -> Floats:
         """Append one id to every row; the logits [rows, columns], in a buffer that the next step overwrites."""
 
+    def log_softmax(self, logits: Floats) -> Floats:
+        """Log-probabilities of logits [rows, columns], in a buffer that the next call may overwrite."""
+
     def select(self, parents: Sequence[int]) -> None:
         """Row i goes on as a copy of row parents[i]; rows that nobody names are gone."""
 

@@ -6,7 +6,7 @@ Their layers are an encoder's, causal, with a cross-attention in the middle whos
 from collections.abc import Mapping
 from typing import Any
 
-from edgenlp.errors import CheckpointError, UnsupportedError
+from edgenlp.errors import CheckpointError
 
 from ..checkpoint import Checkpoint
 from .bert_checkpoints import ROWS, Names, Part, layer_paths, read_head
@@ -51,11 +51,6 @@ def read_decoder(checkpoint: Checkpoint, kind: str, config: Mapping[str, Any], p
     blocks = tuple(_block(names, path, f"layer.{place}") for place, path in enumerate(layer_paths(names)))
     hidden = checkpoint.shape(blocks[0].attention.query.weight)[1]
     width = checkpoint.shape(words)[-1]
-    if width != hidden:
-        raise UnsupportedError(
-            f"the {kind} decoder's words are {width} wide and its layers {hidden}, which is not supported;"
-            " choose a decoder whose embedding_size is its hidden_size"
-        )
     for table in (words, positions, *([types] if types in checkpoint else ())):
         names.expect(table, (checkpoint.shape(table)[0], width))
     first = names.first_position(kind)
@@ -70,6 +65,7 @@ def read_decoder(checkpoint: Checkpoint, kind: str, config: Mapping[str, Any], p
         first_position=first,
         types=types if types in checkpoint else None,
         embedding_norm=names.norm(names.prefix + "embeddings.LayerNorm"),
+        projection=names.dense(names.path("embeddings_project")) if width != hidden else None,
         **_head(names, head),
     )
 

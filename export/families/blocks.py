@@ -60,7 +60,10 @@ class BlockWriter(Layers):
             x = graph.node(
                 "Add", [x, graph.node("Gather", [table, places], "/embeddings/positions")], "/embeddings/sum"
             )
-        return self.norm(x, body.embedding_norm, "/embeddings/norm")
+        x = self.norm(x, body.embedding_norm, "/embeddings/norm")
+        if isinstance(body, Decoder) and body.projection:
+            x = self.dense(x, body.projection, "/embeddings/projection")
+        return x
 
     def sinusoids(self, part: Sinusoids, first: int, count: int) -> str:
         """Positions [count, width] from number `first` on (`sinusoids.table`).

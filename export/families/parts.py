@@ -330,6 +330,7 @@ class Decoder:
         scale: What word vectors are multiplied with.
         words_norm: Of the word vectors, before positions are added (Blenderbot's small models).
         embedding_norm: Of the embeddings (BLOOM).
+        projection: From the embeddings' width to the blocks', after that norm (ELECTRA); None where they are equal.
         project_in, project_out: Between the words' width and the blocks' (OPT 350M).
         norm: Of the last block's output.
         head_steps: What comes before the head: linear layers, activations by name and norms, in order (BERT's transform).
@@ -349,6 +350,7 @@ class Decoder:
     scale: float = 1.0
     words_norm: Norm | None = None
     embedding_norm: Norm | None = None
+    projection: Dense | None = None
     project_in: Dense | None = None
     norm: Norm | None = None
     project_out: Dense | None = None

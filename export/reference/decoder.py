@@ -77,7 +77,8 @@ class DecoderForward(Blocks):
             x = x + table(body.sinusoids, self._longest + body.first_position)[rows]
         if body.types:
             x = x + self.tensor(body.types)[0]
-        return self.norm(x, body.embedding_norm)
+        x = self.norm(x, body.embedding_norm)
+        return self.dense(x, body.projection) if body.projection else x
 
     def logits(self, x: Floats) -> Floats:
         """The final norm and the head."""
