@@ -106,8 +106,10 @@ def open_model(
             tokens = Tokens(bundle.path(bundle.tokenizer.file), bundle.tokenizer)
             written = bundle.target_tokenizer
             target = Tokens(bundle.path(written.file), written) if written else None
+            # threads of one graph that went on spinning would take the processor from those of the other
+            spinning = "running" if chosen.spinning == "always" and len(bundle.graphs) > 1 else chosen.spinning
             sessions = {
-                role: Session(bundle.path(name), threads=threads or chosen.threads, spinning=chosen.spinning)
+                role: Session(bundle.path(name), threads=threads or chosen.threads, spinning=spinning)
                 for role, name in bundle.graphs.items()
             }
             passes = _passes(bundle, sessions, chosen.tokens)
