@@ -10,11 +10,14 @@ import edgenlp_export
 import onnx
 import pytest
 from checkpoints import write_checkpoint
+from composite_checkpoints import write_composite
+from decoder_checkpoints import VOCABULARY, write_decoder
 from seq2seq_checkpoints import write_seq2seq
 
 import edgenlp
+from edgenlp.cli import main
 from edgenlp.encoder_decoder import EncoderDecoder
-from edgenlp.errors import BundleError, ExportError, UnsupportedError, VerificationError
+from edgenlp.errors import BundleError, CheckpointError, ExportError, UnsupportedError, VerificationError
 from edgenlp.model import open_model
 from edgenlp.session import Session
 
@@ -101,6 +104,27 @@ def test_separate_vocabularies_have_two_tokenizers(tmp_path: Path) -> None:
     assert (bundle.tokenizer.size, bundle.target_tokenizer.size) == (384, 350)
     assert set(bundle.files) == {*GRAPHS, "model.weights", "tokenizer.json", "target_tokenizer.json"}
     assert open_model(tmp_path / "bundle").target_tokens.facts == bundle.target_tokenizer
+
+
+def test_two_vocabularies_that_were_joined_need_two_tokenizers(tmp_path: Path) -> None:
+    writes = write_decoder(tmp_path / "gpt2", architecture="gpt2", seed=1)
+    joined = {"encoder": "bert", "decoder": "gpt2", "decoder_config": {"vocab_size": VOCABULARY}, "seed": 1}
+    source, out = write_composite(tmp_path / "checkpoint", **joined), tmp_path / "bundle"
+    with pytest.raises(CheckpointError, match="--target-tokenizer"):
+        edgenlp_export.export(source, out, precision="fp32")
+    assert not out.exists()
+    given = ["--target-tokenizer", str(writes), "--precision", "fp32", "--quiet"]
+    assert main(["export", str(source), str(out), *given]) == 0
+    model = open_model(out)
+    assert model.bundle.target_tokenizer is not None
+    assert model.target_tokens.facts.size == VOCABULARY != model.tokens.facts.size
+    text = "All human beings are born free."
+    ids = model.target_tokens.encode([text], special_tokens=False)[0][0].ids
+    assert model.target_tokens.decode(ids) == text
+    (answer,) = edgenlp.pipeline("text2text-generation", model)(text, target_prefix=text, max_new_tokens=2)
+    assert answer["generated_text"].startswith(text)
+    with pytest.raises(UnsupportedError, match="leave target_tokenizer out"):
+        edgenlp_export.export(writes, tmp_path / "other", target_tokenizer=writes)
 
 
 @pytest.mark.parametrize(

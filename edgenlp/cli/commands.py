@@ -106,6 +106,7 @@ def _export(args: argparse.Namespace) -> None:
             prompt=args.prompt,
             head=args.head,
             calibration=args.calibration,
+            target_tokenizer=args.target_tokenizer,
             force=args.force,
             progress=told,
             **options,

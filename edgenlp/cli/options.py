@@ -156,14 +156,22 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--head-precision",
         dest="head",
         metavar="PRECISION",
-        help="to write text: of the head and the word table tied to it (default: int8-block with int4, else --precision)",
+        help="to write text: of the head and the word table tied to it (default: --precision; with int4 int8-block, of an"
+        " encoder-decoder int8)",
     )
     parser.add_argument(
         "--calibrate",
         dest="calibration",
         type=Path,
         metavar="FILE",
-        help="to write text: what int4 is fitted to, some hundred lines of the kind that the model will read",
+        help="to write text: what int4 is fitted to, some hundred lines of the kind that the model will read; of an"
+        " encoder-decoder a text, a tab and its answer",
+    )
+    parser.add_argument(
+        "--target-tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        help="the tokenizer of what is written, where an encoder and a decoder with vocabularies of their own were joined",
     )
     parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
     parser.add_argument(
