@@ -206,6 +206,21 @@ def test_encoder_and_decoder_have_a_precision_each(t5: Path, tmp_path: Path) -> 
     assert edgenlp.open_bundle(out).decoder_precision is None
 
 
+def test_4_bits_are_fitted_to_pairs_or_to_what_the_model_writes(t5: Path, tmp_path: Path) -> None:
+    pairs, plain = tmp_path / "pairs.txt", tmp_path / "plain.txt"
+    pairs.write_text("a man\teine Katze\nthe street\tdie Strasse\n" * 20, encoding="utf-8")
+    plain.write_text("a man\nthe street\n" * 20, encoding="utf-8")
+    decoders = {}
+    for name, calibration in (("none", None), ("pairs", pairs), ("plain", plain)):
+        out = tmp_path / name
+        edgenlp_export.export(t5, out, precision="encoder=fp32,decoder=int4", calibration=calibration, **ANY)
+        decoders[name] = out / "model.weights"
+        assert len(products(out, "decoder.onnx")) > 1
+    assert len({file.read_bytes() for file in decoders.values()}) == 3
+    # what the model wrote for the lines is gone with the graphs that wrote it
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["none", "pairs", "pairs.txt", "plain", "plain.txt"]
+
+
 def test_what_is_kept_is_kept_in_both(t5: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     keep = ["fp32=encoder.block.1.*", "fp32=decoder.block.0.layer.2.*"]
@@ -293,9 +308,5 @@ def test_the_decoder_of_another_model_is_refused(config: dict[str, Any], bundle:
     with pytest.raises(BundleError, match=r"export it again|does not match"):
         open_model(bundle)
     sessions = [Session(bundle / "encoder.onnx"), Session(tmp_path / "stranger" / "decoder.onnx")]
-
-    def run() -> None:
-        EncoderDecoder(*sessions, window=64, target_window=64, tokens=64).read([[5, 6]]).start(1, 4).read([[0]])
-
-    with pytest.raises(BundleError):
-        run()
+    with pytest.raises(BundleError, match="does not give what the decoder's cross-attention reads"):
+        EncoderDecoder(*sessions, window=64, target_window=64, tokens=64)
