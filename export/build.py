@@ -1,7 +1,7 @@
 """A body to the graphs of a bundle: which there are, and which scheme each is held in. Knows writers of graphs, and no names."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,11 @@ from .rehearse import rehearse
 from .sample import LINES, read_lines, sample_ids, sample_pairs, split_pairs
 
 __all__ = ["DECODER", "ENCODER", "GRAPH", "PROMPT", "Plan", "build_graphs", "make_plan"]
+
+# What an encoder's body is described with, to what writes its graph
+_READING: Mapping[type, Callable[..., None]] = {
+    parts.Encoder: bert.build,
+}
 
 GRAPH, PROMPT, ENCODER, DECODER = "model.onnx", "prompt.onnx", "encoder.onnx", "decoder.onnx"
 _WEIGHTS = "model.weights"
@@ -189,7 +194,7 @@ def build_graphs(
                 decoder.build(graph, checkpoint, body, calibration)
         else:
             graphs = {GRAPH: Graph(weights, plan.policy)}
-            bert.build(graphs[GRAPH], checkpoint, body, head, type_ids=vocabularies[0].type_ids)
+            _READING[type(body)](graphs[GRAPH], checkpoint, body, head, type_ids=vocabularies[0].type_ids)
     finally:
         weights.close()
     plan.policy.check_used()

@@ -19,7 +19,7 @@ from edgenlp.tokens import Tokens
 from .checkpoint import Checkpoint
 from .families import parts
 from .quantize import SCHEMES
-from .reference import Window, forward_classifier, forward_decoder, forward_encoder, forward_seq2seq
+from .reference import READING, Window, forward_classifier, forward_decoder, forward_seq2seq
 from .sample import LINES, sample_ids, sample_pairs, split_pairs
 
 __all__ = ["cache_scales", "check", "compare", "measure"]
@@ -34,7 +34,7 @@ def measure(
     folder: Path,
     bundle: Bundle,
     checkpoint: Checkpoint,
-    body: parts.Encoder | parts.Decoder | parts.EncoderDecoder,
+    body: parts.Body,
     head: parts.Head,
 ) -> dict[str, float]:
     """Run real text through the bundle in `folder` and through the reference; see `compare` for what comes back.
@@ -59,7 +59,7 @@ def measure(
     if isinstance(body, parts.EncoderDecoder):
         expected = forward_classifier(checkpoint, body, head, [window.ids for window in windows])
     else:
-        expected = forward_encoder(checkpoint, body, head, windows, rows)
+        expected = READING[type(body)](checkpoint, body, head, windows, rows)
     checkpoint.release()
     encoder = Encoder(Session(folder / bundle.graphs["encoder"]), window=bundle.window, tokens=256)
     found = encoder(windows, rows=rows)

@@ -1,6 +1,7 @@
 """Architectures: a table from `model_type` of config.json to the family that reads its checkpoint and writes its graph."""
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from edgenlp.errors import UnsupportedError
 
@@ -29,7 +30,17 @@ __all__ = [
     "read",
 ]
 
-ENCODERS: Mapping[str, bert_checkpoints.Row] = bert_checkpoints.ROWS
+
+class Reader(NamedTuple):
+    """How an encoder's checkpoint is read: its body, and its head of the kind that is asked for."""
+
+    body: Callable[[Checkpoint, str], parts.ReadingBody]
+    head: Callable[[Checkpoint, str, str], parts.Head]
+
+
+ENCODERS: Mapping[str, Reader] = {
+    **dict.fromkeys(bert_checkpoints.ROWS, Reader(bert_checkpoints.read_encoder, bert_checkpoints.read_head)),
+}
 DECODERS: Mapping[str, Callable[[Checkpoint, str], parts.Decoder]] = {
     **dict.fromkeys(gpt_checkpoints.ROWS, gpt_checkpoints.read_decoder),
     **dict.fromkeys(llama_checkpoints.ROWS, llama_checkpoints.read_decoder),
@@ -155,7 +166,8 @@ def read(checkpoint: Checkpoint, kind: str, head: str) -> tuple[parts.Body, part
         return ENCODER_DECODERS[kind](checkpoint, kind), parts.Head(head)
     if kind in ENCODER_DECODERS:
         return bart_classifier.read_classifier(checkpoint, kind)
-    return bert_checkpoints.read_encoder(checkpoint, kind), bert_checkpoints.read_head(checkpoint, kind, head)
+    reader = ENCODERS[kind]
+    return reader.body(checkpoint, kind), reader.head(checkpoint, kind, head)
 
 
 def _named_head(config: Mapping[str, object]) -> str:

@@ -5,6 +5,7 @@ know how a checkpoint names things.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 __all__ = [
     "ACTIVATIONS",
@@ -21,6 +22,7 @@ __all__ = [
     "Head",
     "Layer",
     "Norm",
+    "ReadingBody",
     "RelativeBias",
     "Rotary",
     "SelfAttention",
@@ -407,4 +409,16 @@ class EncoderDecoder:
     start: int = 0
 
 
-Body = Encoder | Decoder | EncoderDecoder
+class ReadingBody(Protocol):
+    """What every encoder's body has; a family whose layers are not BERT's has a dataclass of its own for the rest."""
+
+    @property
+    def words(self) -> str:
+        """Name of the word table."""
+
+    @property
+    def window(self) -> int:
+        """Most tokens."""
+
+
+Body = ReadingBody | Decoder | EncoderDecoder

@@ -1,11 +1,16 @@
 """The forward pass written a second time, in plain numpy: what a bundle's answers are held against."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..families import parts
 from .decoder import DecoderForward, forward_decoder
 from .encoder import Window, forward_encoder
 from .seq2seq import forward_classifier, forward_seq2seq
 from .source import forward_memory, forward_source
 
 __all__ = [
+    "READING",
     "DecoderForward",
     "Window",
     "forward_classifier",
@@ -15,3 +20,8 @@ __all__ = [
     "forward_seq2seq",
     "forward_source",
 ]
+
+# What an encoder's body is described with, to what computes it
+READING: Mapping[type, Callable[..., Any]] = {
+    parts.Encoder: forward_encoder,
+}

@@ -40,10 +40,10 @@ def main() -> None:
     coarse = [_coarse(sentence) for sentence in [*train, *tweets, *conll(data / "wikigold" / "all.conll")]]
 
     tokenizer = AutoTokenizer.from_pretrained(options.minilm)
-    body = _new(options.minilm, _tags(("organisation", "person", "place")))
+    body = _new(options.minilm, _tags(("organisation", "person", "place")), dropout=0.0)
     _tune(body, tokenizer, coarse, Plan(epochs=3, batch=32, rate=2e-4), runs / "ner-coarse", options.seed)
     body.save_pretrained(options.out / "ner-coarse")
-    model = _new(options.out / "ner-coarse", _tags(KINDS))
+    model = _new(options.out / "ner-coarse", _tags(KINDS), dropout=0.1)
     _tune(model, tokenizer, train, Plan(epochs=5, batch=16, rate=1.5e-4), runs / "ner", options.seed)
     print(f"ner: {span_f1(_guess(model, tokenizer, dev), [tags for _, tags in dev]):.2f} F1 of WNUT17 dev", flush=True)
     _save(model, tokenizer, options.out / "ner")
@@ -74,13 +74,15 @@ def _tags(kinds: Sequence[str]) -> list[str]:
     return ["O", *(f"{place}-{kind}" for kind in kinds for place in "BI")]
 
 
-def _new(source: Path, tags: list[str]) -> PreTrainedModel:
+def _new(source: Path, tags: list[str], dropout: float) -> PreTrainedModel:
     return AutoModelForTokenClassification.from_pretrained(
         source,
         num_labels=len(tags),
         id2label=dict(enumerate(tags)),
         label2id={tag: number for number, tag in enumerate(tags)},
         ignore_mismatched_sizes=True,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
 
 

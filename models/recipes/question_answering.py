@@ -33,7 +33,9 @@ def main() -> None:
     train = questions(options.data / "squad" / "train-v1.1.jsonl")
     order = np.random.default_rng(options.seed).permutation(len(train))[: round(options.share * len(train))]
     tokenizer = AutoTokenizer.from_pretrained(options.minilm)
-    model = AutoModelForQuestionAnswering.from_pretrained(options.minilm)
+    model = AutoModelForQuestionAnswering.from_pretrained(
+        options.minilm, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     rows = _windows(tokenizer, [train[number] for number in order])
     print(f"{len(order)} questions, {len(rows)} windows", flush=True)
 

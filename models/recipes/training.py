@@ -104,13 +104,13 @@ def fit(
     matrices = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim > 1]
     others = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim < 2]
     groups = [{"params": matrices, "weight_decay": plan.decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98), eps=1e-6)
+    optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
     steps = plan.epochs * math.ceil(len(lengths) / plan.batch)
     rise = max(1, round(plan.warmup * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / rise, (steps - step) / max(1, steps - rise))
     )
-    first = _resumed(run, model, optimizer, schedule)
+    first, seconds = _resumed(run, model, optimizer, schedule)
     model.train()
     begun, mean, seen = time.perf_counter(), 0.0, 0
     for number, members in enumerate(_whole(lengths, plan, seed)):
@@ -126,12 +126,16 @@ def fit(
         mean += float(value.detach())
         seen += 1
         if (number + 1) % plan.every == 0 or number + 1 == steps:
-            pace = (time.perf_counter() - begun) / seen
-            print(f"{run.name}: step {number + 1} of {steps}, loss {mean / seen:.4f}, {pace:.2f} s a step", flush=True)
+            taken = time.perf_counter() - begun
+            seconds += taken
+            print(
+                f"{run.name}: step {number + 1} of {steps}, loss {mean / seen:.4f}, {taken / seen:.2f} s a step",
+                flush=True,
+            )
             begun, mean, seen = time.perf_counter(), 0.0, 0
-            _keep(run, model, optimizer, schedule, number + 1)
+            _keep(run, model, optimizer, schedule, number + 1, seconds)
     model.eval()
-    (run / "done.json").write_text(json.dumps({"steps": steps}) + "\n")
+    (run / "done.json").write_text(json.dumps({"steps": steps, "seconds": round(seconds)}) + "\n")
 
 
 def _whole(lengths: Sequence[int], plan: Plan, seed: int) -> Iterator[list[int]]:
@@ -139,25 +143,35 @@ def _whole(lengths: Sequence[int], plan: Plan, seed: int) -> Iterator[list[int]]
         yield from batches(lengths, plan.batch, seed * 1009 + epoch)
 
 
-def _keep(run: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, schedule: object, step: int) -> None:
+def _keep(
+    run: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: object,
+    step: int,
+    seconds: float,
+) -> None:
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
         "step": step,
+        "seconds": seconds,
     }
     part = run / "state.part"
     torch.save(state, part)
     part.replace(run / _STATE)
 
 
-def _resumed(run: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, schedule: object) -> int:
-    """Steps that were taken before; what they led to is put into the arguments."""
+def _resumed(
+    run: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, schedule: object
+) -> tuple[int, float]:
+    """Steps that were taken before, and their seconds; what they led to is put into the arguments."""
     if not (run / _STATE).is_file():
-        return 0
+        return 0, 0.0
     state = torch.load(run / _STATE, weights_only=True)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     print(f"{run.name}: going on from step {state['step']}", flush=True)
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])
