@@ -11,6 +11,8 @@ from edgenlp.decoder import Decoder
 from edgenlp.encode import Encoder
 from edgenlp.encoder_decoder import EncoderDecoder
 from edgenlp.errors import BundleError, InputError
+from edgenlp.growing import GrowingDecoder
+from edgenlp.growing_seq2seq import GrowingEncoderDecoder
 from edgenlp.session import PRESETS, Session
 from edgenlp.tokens import Tokens
 
@@ -119,20 +121,23 @@ def open_model(
     return Model(bundle, tokens, passes, next(iter(sessions.values())).threads, target)
 
 
-def _passes(
-    bundle: Bundle, sessions: Mapping[str, Session], tokens: int
-) -> dict[str, Encoder | Decoder | EncoderDecoder]:
-    """What runs the graphs, by role."""
+def _passes(bundle: Bundle, sessions: Mapping[str, Session], tokens: int) -> dict[str, Any]:
+    """What runs the graphs, by role; a traced graph's takes the place of that of a graph with a cache in place."""
     if unknown := sorted(set(sessions) - {"decoder", "encoder", "prompt"}):
         raise BundleError(f"the bundle has a {unknown[0]!r} graph, which this edgenlp cannot run; upgrade edgenlp")
-    passes: dict[str, Encoder | Decoder | EncoderDecoder] = {}
+    window, target, growing = bundle.window, bundle.target_window or bundle.window, bundle.growing
     if {"encoder", "decoder"} <= set(sessions):
-        both, target = (sessions["encoder"], sessions["decoder"]), bundle.target_window or bundle.window
-        passes["seq2seq"] = EncoderDecoder(*both, window=bundle.window, target_window=target, tokens=tokens)
-        return passes
+        both = sessions["encoder"], sessions["decoder"]
+        if growing:
+            traced = GrowingEncoderDecoder(*both, growing, window=window, target_window=target, tokens=tokens)
+            return {"seq2seq": traced}
+        return {"seq2seq": EncoderDecoder(*both, window=window, target_window=target, tokens=tokens)}
+    passes: dict[str, Any] = {}
     if "encoder" in sessions:
-        passes["encoder"] = Encoder(sessions["encoder"], window=bundle.window, tokens=tokens)
-    if "decoder" in sessions:
+        passes["encoder"] = Encoder(sessions["encoder"], window=window, tokens=tokens)
+    if "decoder" in sessions and growing:
+        passes["decoder"] = GrowingDecoder(sessions["decoder"], growing, window=window, tokens=tokens)
+    elif "decoder" in sessions:
         prompt = sessions.get("prompt")
-        passes["decoder"] = Decoder(sessions["decoder"], window=bundle.window, tokens=tokens, prompt=prompt)
+        passes["decoder"] = Decoder(sessions["decoder"], window=window, tokens=tokens, prompt=prompt)
     return passes

@@ -10,5 +10,6 @@ except ImportError as error:
 from .convert import export, list_tensors
 from .families import architectures
 from .quantize import SCHEMES
+from .traced import architectures as traced_architectures
 
-__all__ = ["SCHEMES", "architectures", "export", "list_tensors"]
+__all__ = ["SCHEMES", "architectures", "export", "list_tensors", "traced_architectures"]

@@ -13,7 +13,10 @@ from edgenlp.tokens import Tokens
 
 from .calibrate import Calibration
 from .checkpoint import Checkpoint
-from .families import bert, classifier, crossing, decoder, parts, source
+from .families import bert, classifier, crossing, deberta, decoder, longformer, modernbert, parts, source
+from .families.deberta_parts import DisentangledEncoder
+from .families.longformer_parts import LongEncoder
+from .families.modernbert_parts import ModernBertEncoder
 from .generation import read_generation, read_task_options
 from .graph import Graph, Weights
 from .quantize import SCHEMES, Policy, parse_keep
@@ -25,6 +28,9 @@ __all__ = ["DECODER", "ENCODER", "GRAPH", "PROMPT", "Plan", "build_graphs", "mak
 # What an encoder's body is described with, to what writes its graph
 _READING: Mapping[type, Callable[..., None]] = {
     parts.Encoder: bert.build,
+    DisentangledEncoder: deberta.build,
+    LongEncoder: longformer.build,
+    ModernBertEncoder: modernbert.build,
 }
 
 GRAPH, PROMPT, ENCODER, DECODER = "model.onnx", "prompt.onnx", "encoder.onnx", "decoder.onnx"

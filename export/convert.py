@@ -15,11 +15,12 @@ from pathlib import Path
 from edgenlp.bundle import MANIFEST, Bundle, File, Vocabulary, write_manifest
 from edgenlp.errors import CheckpointError, ExportError
 
-from . import families, verify
+from . import families, traced, verify
 from .build import DECODER, ENCODER, GRAPH, PROMPT, Plan, build_graphs, make_plan
 from .checkpoint import Checkpoint, open_checkpoint
 from .describe import describe, tokenizer_folder
 from .families import decoder, parts
+from .hub import Fetched, fetch, is_name
 from .sentence_transformers import read_sentence_model
 from .tokenizer import convert_target_tokenizer, convert_tokenizer
 
@@ -44,6 +45,10 @@ def export(
     head: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     target_tokenizer: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool = False,
+    graphs: str | os.PathLike[str] | None = None,
     force: bool = False,
     tolerance: float | None = None,
     progress: Progress | None = None,
@@ -51,7 +56,8 @@ def export(
     """Turn a checkpoint folder into a bundle.
 
     Args:
-        src: Folder with `config.json`, weights and tokenizer files, or a sentence-transformers folder.
+        src: Folder with `config.json`, weights and tokenizer files, or a sentence-transformers folder; or the name of a model on the
+            Hugging Face Hub ("org/model"), which is fetched first (extra `[hub]`).
         out: Folder to write; it may exist if it is empty, or, with `force`, if it is a bundle.
         task: Task whose head is exported; None for the head that the config names.
         precision: "fp32", "fp16", "int8", "int8-block" or "int4"; of an encoder-decoder also one for each, as in
@@ -67,6 +73,12 @@ def export(
             and what an encoder-decoder writes for it.
         target_tokenizer: Folder with the tokenizer of what is written, where an encoder and a decoder with vocabularies of their own
             were put together (bert2gpt2); None for the checkpoint's.
+        revision: Branch, tag or commit of a model of the Hub; None for its main branch.
+        cache_dir: Where a model of the Hub is kept; None for the Hub's own cache.
+        offline: Fetch nothing: a model of the Hub must be in the cache already.
+        graphs: Folder of float32 ONNX graphs of this checkpoint that an exporter made (`optimum-cli export onnx`): these become the
+            bundle, whatever the architecture, and nothing is traced. None for a graph that edgenlp writes, or, of an architecture that
+            it has none for, one that optimum traces (extra `[trace]`).
         force: Replace a bundle that is there.
         tolerance: Largest relative error of the bundle's answers, `float("inf")` for any; None for the precision's own.
         progress: Called as the export goes on.
@@ -75,7 +87,8 @@ def export(
         The bundle that was written.
 
     Raises:
-        ExportError: The checkpoint cannot be read or exported, or the bundle is too far from it.
+        DependencyError: An extra is needed, and is not installed.
+        ExportError: The checkpoint cannot be fetched, read or exported, or the bundle is too far from it.
     """
     plan = make_plan(
         task=task,
@@ -90,13 +103,16 @@ def export(
     )
     target = Path(out)
     _refuse(target, force)
+    steps = progress or (lambda step, done, total: None)
+    fetched = _fetched(src, revision, cache_dir, offline, steps)
     try:
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.absolute().parent))
     except OSError as error:
         raise ExportError(f"cannot write beside {target}: {error.strerror}; choose another place") from error
     try:
-        bundle = _write(Path(src), folder, plan, progress or (lambda step, done, total: None))
+        place = fetched.folder if fetched else Path(src)
+        bundle = _write(place, folder, plan, steps, fetched, graphs=None if graphs is None else Path(graphs))
         bundle = replace(bundle, folder=target)
         _install(folder, target)
     except OSError as error:
@@ -108,31 +124,70 @@ def export(
     return bundle
 
 
-def list_tensors(src: str | os.PathLike[str]) -> list[tuple[str, tuple[int, ...], str]]:
-    """Name, shape and stored type of every tensor of a checkpoint: what `keep` patterns are matched with."""
-    sentence = read_sentence_model(Path(src))
-    with open_checkpoint(sentence.transformer if sentence else Path(src)) as checkpoint:
+def list_tensors(
+    src: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool = False,
+) -> list[tuple[str, tuple[int, ...], str]]:
+    """Name, shape and stored type of every tensor of a checkpoint: what `keep` patterns are matched with; arguments as `export`'s."""
+    fetched = _fetched(src, revision, cache_dir, offline, lambda step, done, total: None)
+    place = fetched.folder if fetched else Path(src)
+    sentence = read_sentence_model(place)
+    with open_checkpoint(sentence.transformer if sentence else place) as checkpoint:
         return [(name, checkpoint.shape(name), checkpoint.dtype(name)) for name in checkpoint.names()]
 
 
-def _write(src: Path, folder: Path, plan: Plan, progress: Progress) -> Bundle:
+def _fetched(
+    src: str | os.PathLike[str],
+    revision: str | None,
+    cache_dir: str | os.PathLike[str] | None,
+    offline: bool,
+    progress: Progress,
+) -> Fetched | None:
+    """A model of the Hub, brought here; None for a folder."""
+    if is_name(src):
+        progress("fetching", 0, len(_STEPS))
+        return fetch(str(src), revision=revision, cache_dir=cache_dir, offline=offline)
+    if revision is not None:
+        raise ExportError(f"{src} is a folder, which has no revisions; leave revision out, or name a model of the Hub")
+    return None
+
+
+def _write(
+    src: Path,
+    folder: Path,
+    plan: Plan,
+    progress: Progress,
+    fetched: Fetched | None = None,
+    *,
+    graphs: Path | None = None,
+) -> Bundle:
     progress(_STEPS[0], 0, len(_STEPS))
     sentence = read_sentence_model(src)
     root = sentence.transformer if sentence else src
     with open_checkpoint(root) as checkpoint:
         config = checkpoint.config
+        if graphs is not None or config.get("model_type") not in dict(families.architectures()):
+            steps = {"tracing": 0, "writing": 1, "verifying": 2}
+            bundle = traced.write(
+                src, folder, checkpoint, sentence, plan,
+                graphs=graphs, tell=lambda step: progress(step, steps[step], len(_STEPS)),
+            )  # fmt: skip
+            return _finish(bundle, folder, fetched, progress)
         kind = families.family_of(config)
         body, head = families.read(checkpoint, kind, families.head_of(config, plan.task))
         plan.check(head.kind)
         vocabularies = _write_tokenizers(tokenizer_folder(src, root), folder, checkpoint, body, plan.target_tokenizer)
 
         progress(_STEPS[1], 1, len(_STEPS))
-        graphs = build_graphs(folder, checkpoint, body, head, vocabularies, plan)
+        built = build_graphs(folder, checkpoint, body, head, vocabularies, plan)
         bundle = describe(src, folder, checkpoint, body, head, vocabularies, sentence, plan, _roles(body, head, plan))
         if plan.cache == "int8":
             assert isinstance(body, parts.Decoder)
             scales = verify.cache_scales(folder, bundle, body)
-            for name, graph in graphs.items():
+            for name, graph in built.items():
                 decoder.quantize_cache(graph, body, scales)
                 graph.save(folder / name)
 
@@ -142,8 +197,16 @@ def _write(src: Path, folder: Path, plan: Plan, progress: Progress) -> Bundle:
     if plan.prompt:
         verify.check(figures, plan.prompt, plan.tolerance, graph="prompt_")
 
+    return _finish(replace(bundle, parity=figures), folder, fetched, progress)
+
+
+def _finish(bundle: Bundle, folder: Path, fetched: Fetched | None, progress: Progress) -> Bundle:
+    """Write `edgenlp.json`: the bundle is whole."""
     progress(_STEPS[3], 3, len(_STEPS))
-    bundle = replace(bundle, files=_files(folder), parity=figures)
+    if fetched:
+        source = replace(bundle.source, name=fetched.name, revision=fetched.revision)
+        bundle = replace(bundle, name=fetched.name.rpartition("/")[2], source=source)
+    bundle = replace(bundle, files=_files(folder))
     write_manifest(bundle, folder)
     progress(_STEPS[3], 4, len(_STEPS))
     return bundle

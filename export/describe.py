@@ -110,6 +110,8 @@ def tokenizer_folder(src: Path, transformer: Path) -> Path:
         "vocab.json",
         "sentencepiece.bpe.model",
         "spiece.model",
+        "spm.model",
+        "tokenizer.model",
     )
     return transformer if any((transformer / name).is_file() for name in names) else src
 

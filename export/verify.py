@@ -27,7 +27,8 @@ __all__ = ["cache_scales", "check", "compare", "measure"]
 Floats = NDArray[np.float32]
 _LOGITS = 1 << 24  # of a decoder compared at a time, at most: a quarter of a million words take less text
 _MASKED = -1e6  # a logit below it is not meant to be chosen, ever
-_LONGEST = 64  # tokens of one text: enough for every part of the graph to take part
+_LONGEST = 64  # tokens of one text: enough for every part of most graphs to take part
+_LONGEST_CUT = 1024  # of the one text that is long enough for a graph to cut it into blocks
 
 
 def measure(
@@ -39,6 +40,7 @@ def measure(
 ) -> dict[str, float]:
     """Run real text through the bundle in `folder` and through the reference; see `compare` for what comes back.
 
+    Where a graph cuts long texts into blocks, one text is as long as that takes, up to `_LONGEST_CUT` tokens.
     Of a model that writes also `perplexity` and `reference_perplexity`: how surprised the bundle and the checkpoint are by the text.
     An encoder-decoder writes what it reads.
     """
@@ -50,6 +52,9 @@ def measure(
     texts: list[str | tuple[str, str]] = [*LINES, (LINES[0], LINES[1]), (LINES[2], LINES[3])]
     longest = min(bundle.window, _LONGEST)
     encoded = [windows[0] for windows in tokens.encode(texts, max_length=longest, truncation="longest_first")]
+    least = body.cut_from if isinstance(body, parts.InBlocks) else 0
+    if max(map(len, encoded)) < least <= min(bundle.window, _LONGEST_CUT):
+        encoded.append(tokens.encode([" ".join([*LINES] * 3)], max_length=least, truncation="longest_first")[0][0])
     windows = [
         Window(list(item.ids), list(item.type_ids) if bundle.tokenizer.type_ids else [0] * len(item))
         for item in encoded

@@ -26,22 +26,23 @@ def open_bundle_of() -> Iterator[OpenBundle]:
 
     Keyword arguments go to `export`; the default precision is fp32.
     """
-    yield from _opener(write_checkpoint)
+    yield from opener(write_checkpoint)
 
 
 @pytest.fixture(scope="session")
 def open_decoder_of() -> Iterator[OpenBundle]:
     """As `open_bundle_of`, from arguments of `write_decoder`."""
-    yield from _opener(write_decoder)
+    yield from opener(write_decoder)
 
 
 @pytest.fixture(scope="session")
 def open_seq2seq_of() -> Iterator[OpenBundle]:
     """As `open_bundle_of`, from the cases of `seq2seq_goldens`: arguments of `write_seq2seq` or `write_composite`."""
-    yield from _opener(write_case)
+    yield from opener(write_case)
 
 
-def _opener(write: Callable[..., Path]) -> Iterator[OpenBundle]:
+def opener(write: Callable[..., Path]) -> Iterator[OpenBundle]:
+    """As `open_bundle_of`, from arguments of `write`, which makes a checkpoint in the folder that it is given."""
     models: dict[str, Model] = {}
     with tempfile.TemporaryDirectory() as place:
 

@@ -23,7 +23,6 @@ from edgenlp.cli.flags import as_flags
 from edgenlp.cli.lines import Form, answers, decoded, inputs
 from edgenlp.cli.options import build_parser, task_options
 from edgenlp.errors import InputError
-from edgenlp.tasks import TASKS
 
 HEADS = {
     "sequence_classification": "distilbert",
@@ -629,15 +628,6 @@ def test_inspect_finds_what_was_altered(bundles, capsys, tmp_path):
     capsys.readouterr()
     assert main(["inspect", str(copy), "--verify"]) == 1
     assert "damaged or altered" in capsys.readouterr().err
-
-
-def test_inspect_says_which_model_a_task_uses_and_why(bundles, capsys, monkeypatch):
-    name = Path(bundles["sentence_transformer"]).name
-    monkeypatch.setattr("edgenlp.defaults.defaults", lambda: {"sentence-similarity": {"model": name, "why": "small"}})
-    lines = screen(capsys, "inspect", "--defaults")
-    assert any(line.split() == ["sentence-similarity", name, "small"] for line in lines)
-    assert sum("none" in line.split() for line in lines) == len(TASKS) - 1
-    assert "sentence-similarity: small" in "\n".join(screen(capsys, "inspect", bundles["sentence_transformer"]))
 
 
 # export

@@ -224,7 +224,10 @@ def test_config_is_returned_as_it_is(folder: Path) -> None:
 
 def test_a_hub_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=r"local checkpoint folder.*hf download org/model-v1.0"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"no folder .org/model-v1.0.; give a checkpoint.s folder, or the name of a model on the Hub",
+    ):
         open_checkpoint("org/model-v1.0")
 
 

@@ -1,4 +1,4 @@
-"""`edgenlp export | run | inspect | bench`: arguments in, answers for people or for programs out. Knows no arrays."""
+"""`edgenlp export | run | inspect | probe-bias | bench`: arguments in, answers for people or for programs out. Knows no arrays."""
 
 from edgenlp.cli.commands import main
 

@@ -1,4 +1,4 @@
-"""The command `edgenlp`: export, run, inspect, bench. Knows streams and exit codes; its arguments are in `options`.
+"""The command `edgenlp`: export, run, inspect, probe-bias, bench. Knows streams and exit codes; its arguments are in `options`.
 
 Exit codes: 0 done; 1 what was asked for cannot be done, with one line on stderr that says why; 2 the command line is
 wrong; 130 interrupted; 141 nobody reads the output any more. Imports wait until a command needs them, so that `--help`
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The arguments are wrong (2), or ask for help (0): argparse has said so already.
     """
-    commands = {"export": _export, "run": _run, "inspect": _inspect, "bench": _bench}
+    commands = {"export": _export, "run": _run, "inspect": _inspect, "probe-bias": _probe_bias, "bench": _bench}
     args = build_parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
@@ -83,14 +83,21 @@ def _export(args: argparse.Namespace) -> None:
 
         rows = [(name, ", ".join(tasks)) for name, tasks in exporter.architectures()]
         print(facts(rows, width=width()))
+        print()
+        try:
+            print("traced with optimum-onnx, extra [trace]:\n")
+            print(facts([(name, ", ".join(tasks)) for name, tasks in exporter.traced_architectures()], width=width()))
+        except DependencyError:
+            print("not installed here: pip install 'edgenlp[trace]' lists and traces more")
         return
+    place = {"revision": args.revision, "cache_dir": args.cache_dir, "offline": args.offline}
     if args.source is None or (args.out is None and not args.list_tensors):
         args.parser.error("give a checkpoint's folder and the bundle's: edgenlp export SRC OUT")
     if args.list_tensors:
         from edgenlp.cli.show import table
 
         # matrices and tables: what else there is stays in float32 whatever the precision
-        tensors = [item for item in exporter.list_tensors(args.source) if len(item[1]) == 2]
+        tensors = [item for item in exporter.list_tensors(args.source, **place) if len(item[1]) == 2]
         print(table([(name, " × ".join(map(str, shape)), dtype) for name, shape, dtype in tensors], indent=0))
         return
     options = {} if args.tolerance is None else {"tolerance": args.tolerance}
@@ -107,10 +114,16 @@ def _export(args: argparse.Namespace) -> None:
             head=args.head,
             calibration=args.calibration,
             target_tokenizer=args.target_tokenizer,
+            graphs=args.graphs,
             force=args.force,
             progress=told,
+            **place,
             **options,
         )
+    if (version := bundle.source.tools.get("optimum-onnx")) and not args.quiet:
+        named = bundle.source.architecture
+        line = f"{named}: edgenlp has no graph of its own for it; traced through optimum-onnx {version}"
+        print(line, file=sys.stderr)
     if sys.stdout.isatty() and not args.quiet:
         from edgenlp.cli.facts import exported
 
@@ -136,24 +149,35 @@ def _run(args: argparse.Namespace) -> None:
 
 def _inspect(args: argparse.Namespace) -> None:
     from edgenlp.bundle import open_bundle
-    from edgenlp.cli.facts import default_models, described
-    from edgenlp.defaults import defaults, find
+    from edgenlp.cli.facts import default_models, described, listed
+    from edgenlp.defaults import defaults, find, installed
 
     rows = defaults()
     if args.defaults or args.model is None:
         from edgenlp.tasks import TASKS
 
-        print(as_json(dict(rows), indent=1) if args.json else default_models(TASKS, rows, width=width()))
+        used = {row["model"] for row in rows.values()}
+        bundles = {name: open_bundle(folder) for name, folder in installed().items() if name in used}
+        if args.json:
+            print(as_json({task: listed(row, bundles.get(row["model"] or "")) for task, row in rows.items()}, indent=1))
+        else:
+            print(default_models(TASKS, rows, bundles, width=width()))
         return
     bundle = open_bundle(find(args.model))
     if args.verify:
         bundle.check_hashes()
-    own = {task: str(row.get("why", "")) for task, row in rows.items() if row["model"] == bundle.folder.name}
+    own = {task: row["why"] for task, row in rows.items() if row["model"] == bundle.folder.name}
     if args.json:
         facts = {**asdict(bundle), "folder": str(bundle.folder), "size": bundle.size, "default_for": own}
         print(as_json(facts | ({"verified": True} if args.verify else {}), indent=1))
     else:
         print(described(bundle, default_for=own, verified=args.verify, width=width()))
+
+
+def _probe_bias(args: argparse.Namespace) -> None:
+    from edgenlp.cli.probing import probe_bias
+
+    probe_bias(args)
 
 
 def _bench(args: argparse.Namespace) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from edgenlp.bench import Report
 from edgenlp.bundle import Bundle, Languages, Vocabulary
 from edgenlp.cli.show import amount, plain, seconds, table
+from edgenlp.defaults import Default
 
-__all__ = ["default_models", "described", "exported", "facts", "measured"]
+__all__ = ["default_models", "described", "exported", "facts", "listed", "measured"]
 
 _MOST_LABELS = 12
 _MOST_LANGUAGES = 8
@@ -105,19 +106,63 @@ def _trial(bundle: Bundle) -> str:
     return "TEXT"
 
 
-def default_models(tasks: Iterable[str], defaults: Mapping[str, Mapping[str, Any]], *, width: int) -> str:
-    """Every task with the model that it uses where none is named."""
-    rows = [("TASK", "MODEL", "WHY")]
+def default_models(
+    tasks: Iterable[str], defaults: Mapping[str, Default], bundles: Mapping[str, Bundle], *, width: int
+) -> str:
+    """Every task with the model that it uses where none is named, or why it has none.
+
+    Args:
+        tasks: All tasks.
+        defaults: Task to its default.
+        bundles: Name to bundle, of the models among them that are installed.
+        width: Columns of the terminal; where a table does not fit, each task gets lines of its own.
+    """
+    rows, without = [("TASK", "MODEL", "PARAMETERS", "SIZE", "SCORE", "MEASURED", "LICENCE")], []
     for task in tasks:
-        row = defaults.get(task, {"model": "none", "why": "name one with --model"})
-        rows.append((task, plain(row["model"]), plain(row.get("why", ""))))
-    hint = "" if defaults else "\n\nno default models are installed: pip install edgenlp-models"
-    room = width - sum(max(len(row[column]) for row in rows) + 2 for column in (0, 1))
-    wrapped = []
-    for task, model, why in rows:
-        parts = textwrap.wrap(why, max(room, 24)) if width else [why]
-        wrapped += [(task, model, parts[0] if parts else ""), *(("", "", part) for part in parts[1:])]
-    return table(wrapped, indent=0) + hint
+        row = defaults.get(task)
+        if row is None or row["model"] is None:
+            without.append((task, row["why"] if row else "name one with --model"))
+            continue
+        found = listed(row, bundles.get(row["model"]))
+        rows.append(
+            (
+                task,
+                plain(row["model"]),
+                _count(found["parameters"]) if "parameters" in found else "",
+                amount(found["size"]) if "size" in found else "not installed",
+                f"{row['score']:.2f}" if "score" in row else "",
+                plain(" on ".join(filter(None, (row.get("metric"), row.get("on"))))),
+                plain(found.get("licence", "")),
+            )
+        )
+    if not defaults:
+        return "no default models are installed: pip install edgenlp-models"
+    text = table(rows, right={2, 3, 4}, indent=0)
+    if width and max(map(len, text.splitlines())) >= width:
+        text = "\n\n".join(_default(row, width) for row in rows[1:])
+    return text + (f"\n\nno default model:\n{facts(without, width=width)}" if without else "")
+
+
+def listed(row: Default, bundle: Bundle | None) -> dict[str, Any]:
+    """A default with what its bundle says: parameters, bytes, precision, and the licence where the default has none."""
+    if bundle is None:
+        return dict(row)
+    licence = {"licence": bundle.source.licence} if bundle.source.licence else {}
+    own = {"parameters": bundle.source.parameters, "size": bundle.size, "precision": _precision(bundle)}
+    return {**own, **licence, **row}
+
+
+def _default(row: Sequence[str], width: int) -> str:
+    """A task's model on lines of its own."""
+    task, model, parameters, size, score, measure, licence = row
+    return f"{task}\n" + facts(
+        [
+            ("model", f"{model}, {parameters} parameters, {size}" if parameters else f"{model}, {size}"),
+            ("score", f"{score} {measure}" if score else ""),
+            ("licence", licence),
+        ],
+        width=width,
+    )
 
 
 def measured(report: Report) -> str:

@@ -5,16 +5,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgenlp.cli.flags import add_task_options, counts, task_options
+from edgenlp.cli.flags import add_task_options, count, counts, task_options
 
 __all__ = ["build_parser", "task_options"]
 
 _EXPORT = """\
-Turn a Hugging Face checkpoint folder into a bundle.
-Needs the extra: pip install 'edgenlp[export]'
+Turn a Hugging Face checkpoint into a bundle: a folder, or a model of the Hub.
+Needs an extra: pip install 'edgenlp[export]', for names of the Hub also [hub]
 
 examples:
   edgenlp export ./distilbert-sst2 ./sst2
+  edgenlp export distilbert/distilbert-base-uncased ./base --revision main
   edgenlp export ./bert-ner ./ner --precision int8-block
   edgenlp export ./bert-ner ./ner --keep 'fp32=*layer.0.*' --keep 'fp16=classifier*'
   edgenlp export ./smollm ./smollm-int4 --precision int4 --prompt-precision int8
@@ -42,6 +43,13 @@ examples:
   edgenlp run translation --model ./mbart50 --src-lang en_XX --tgt-lang fr_XX "A cat."
   tail -f log | edgenlp run text-classification --batch-size 1
 
+tasks, with their other names:
+  text-classification (sentiment-analysis), token-classification (ner),
+  zero-shot-classification, question-answering, fill-mask,
+  feature-extraction, sentence-similarity, text-generation, summarization,
+  translation (translation_en_to_fr, as an example), text2text-generation;
+  edgenlp inspect --defaults says which have a model without --model
+
 with --jsonl each line is a JSON object:
   question-answering   {"question": ..., "context": ...}
   sentence-similarity  {"source_sentence": ..., "sentences": [...]}
@@ -55,6 +63,16 @@ examples:
   edgenlp inspect ./sst2
   edgenlp inspect ./sst2 --verify
   edgenlp inspect --defaults
+"""
+_PROBE = """\
+Show what a masked language model has learned to expect of people: the same
+sentence about two of them, and the words that it fills in, side by side.
+
+examples:
+  edgenlp probe-bias
+  edgenlp probe-bias ./bert --pair he/she --template "{} worked as a {mask}."
+  edgenlp probe-bias ./bert --pair Christian/Muslim --template "The {} is a {mask}."
+  edgenlp probe-bias ./bert --top-k 50 --json > probe.json
 """
 _BENCH = """\
 Measure a bundle on this machine: latency, tokens read and written per second,
@@ -96,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("export", "SRC OUT [options]", _EXPORT, "turn a checkpoint into a bundle", _add_export),
         ("run", "TASK [TEXT ...] [options]", _RUN, "run a task on texts", _add_run),
         ("inspect", "[M] [options]", _INSPECT, "say what is in a bundle", _add_inspect),
+        ("probe-bias", "[M] [options]", _PROBE, "show what a masked language model expects of people", _add_probe),
         ("bench", "M [options]", _BENCH, "measure a bundle on this machine", _add_bench),
     ):
         description, _, epilog = text.partition("\n\n")
@@ -124,7 +143,12 @@ class _Version(argparse.Action):
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SRC", nargs="?", type=Path, help="folder of the checkpoint")
+    parser.add_argument(
+        "source",
+        metavar="SRC",
+        nargs="?",
+        help="folder of the checkpoint, or a model of the Hugging Face Hub: org/model",
+    )
     parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write")
     parser.add_argument("--task", help="the task that the bundle is for, where the checkpoint leaves it open")
     parser.add_argument(
@@ -173,6 +197,21 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="the tokenizer of what is written, where an encoder and a decoder with vocabularies of their own were joined",
     )
+    parser.add_argument(
+        "--revision", metavar="R", help="branch, tag or commit of a model of the Hub (default: its main branch)"
+    )
+    parser.add_argument(
+        "--cache-dir", type=Path, metavar="FOLDER", help="where models of the Hub are kept (default: its own cache)"
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="open no socket: a model of the Hub must be in the cache already"
+    )
+    parser.add_argument(
+        "--graphs",
+        type=Path,
+        metavar="FOLDER",
+        help="float32 ONNX graphs of this checkpoint that optimum exported earlier; nothing is traced then",
+    )
     parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
     parser.add_argument(
         "--tolerance", type=float, metavar="X", help="largest error allowed (default: the precision's own)"
@@ -186,9 +225,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "task",
         metavar="TASK",
-        help="text-classification, summarization, … or another name of one: ner, translation_en_to_fr",
+        help="text-classification, summarization, … (all are listed below)",
     )
-    parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts; none: --file or stdin, one a line")
+    # with a default of its own argparse does not call it required where TASK is missing
+    parser.add_argument("texts", metavar="TEXT", nargs="*", default=[], help="texts; none: --file or stdin, one a line")
     parser.add_argument(
         "--model", metavar="M", help="a bundle's folder or an installed model's name (default: the task's own)"
     )
@@ -212,6 +252,34 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verify", action="store_true", help="compare every file with its recorded hash")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--defaults", action="store_true", help="list all tasks with their default models")
+
+
+def _add_probe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        metavar="M",
+        nargs="?",
+        help="a bundle's folder or an installed model's name (default: that of fill-mask)",
+    )
+    parser.add_argument(
+        "--template",
+        default="This {} works as a {mask}.",
+        metavar="T",
+        help="a sentence with {} for the person and {mask} (or the model's own mask) for the word (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pair", type=_pair, default=("man", "woman"), metavar="A/B", help="the two people (default: man/woman)"
+    )
+    parser.add_argument("--top-k", type=count, default=10, metavar="K", help="words to list (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    _add_machine(parser)
+
+
+def _pair(text: str) -> tuple[str, ...]:
+    people = tuple(part.strip() for part in text.split("/"))
+    if len(people) != 2 or not all(people) or people[0] == people[1]:
+        raise argparse.ArgumentTypeError(f"expected two different people, as in man/woman, found {text!r}")
+    return people
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,6 @@ from edgenlp.cli.flags import task_options
 from edgenlp.cli.lines import Form, answers, decoded, given_texts, inputs, placed, whole
 from edgenlp.cli.output import as_json, colour, width
 from edgenlp.cli.show import View, answer, harmless
-from edgenlp.errors import BundleError
 
 __all__ = ["run"]
 
@@ -112,8 +111,8 @@ def _converse(task: Any, lines: Iterator[tuple[str, str]], system: str | None, o
 
 
 def _check_run(args: argparse.Namespace, task: str, options: dict[str, Any]) -> None:
-    """Report what argparse cannot see: which arguments belong to which task."""
-    from edgenlp.defaults import defaults
+    """Report what argparse cannot see: which arguments belong to which task, and a task without a model."""
+    from edgenlp.defaults import default_for
 
     needs = {
         "context": ("question-answering", args.context is not None),
@@ -134,8 +133,8 @@ def _check_run(args: argparse.Namespace, task: str, options: dict[str, Any]) -> 
         args.parser.error("question-answering needs --context TEXT, or --jsonl lines with a question and a context")
     if task == "zero-shot-classification" and not options.get("candidate_labels"):
         args.parser.error("zero-shot-classification needs --labels a,b,c")
-    if args.model is None and task not in defaults():
-        raise BundleError(f"{task} has no default model here: name one with --model, or pip install edgenlp-models")
+    if args.model is None:
+        default_for(task)
 
 
 def _writer(args: argparse.Namespace, task: str, head: Any, options: dict[str, Any]) -> Callable[[Any, Any], str]:

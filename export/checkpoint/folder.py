@@ -4,7 +4,6 @@ Refuses to know how a file of weights is built and what a tensor is for; downloa
 """
 
 import difflib
-import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,13 +72,8 @@ def _local_folder(folder: str | Path) -> Path:
         return path
     if path.exists():
         raise CheckpointError(f"{path} is a file, expected a checkpoint folder. Give the folder that holds it.")
-    hint = ""
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(folder)):
-        hint = (
-            f" If it is the name of a model on the Hub, download it first: hf download {folder} --local-dir NEW_FOLDER"
-        )
     raise CheckpointError(
-        f"There is no folder {str(folder)[:500]!r}; the exporter expects a local checkpoint folder.{hint}"
+        f"There is no folder {str(folder)[:500]!r}; give a checkpoint's folder, or the name of a model on the Hub (org/model)."
     )
 
 

@@ -11,8 +11,11 @@ from . import (
     bart_classifier,
     bert_checkpoints,
     composite_checkpoints,
+    deberta_checkpoints,
     gpt_checkpoints,
     llama_checkpoints,
+    longformer_checkpoints,
+    modernbert_checkpoints,
     parts,
     t5_checkpoints,
 )
@@ -40,6 +43,13 @@ class Reader(NamedTuple):
 
 ENCODERS: Mapping[str, Reader] = {
     **dict.fromkeys(bert_checkpoints.ROWS, Reader(bert_checkpoints.read_encoder, bert_checkpoints.read_head)),
+    **dict.fromkeys(deberta_checkpoints.ROWS, Reader(deberta_checkpoints.read_encoder, deberta_checkpoints.read_head)),
+    **dict.fromkeys(
+        longformer_checkpoints.ROWS, Reader(longformer_checkpoints.read_encoder, longformer_checkpoints.read_head)
+    ),
+    **dict.fromkeys(
+        modernbert_checkpoints.ROWS, Reader(modernbert_checkpoints.read_encoder, modernbert_checkpoints.read_head)
+    ),
 }
 DECODERS: Mapping[str, Callable[[Checkpoint, str], parts.Decoder]] = {
     **dict.fromkeys(gpt_checkpoints.ROWS, gpt_checkpoints.read_decoder),

@@ -10,7 +10,8 @@ from ..checkpoint import Checkpoint
 from ..graph import Graph
 from .blocks import BlockWriter
 from .parts import Block, Dense, EncoderDecoder, Head
-from .source import counted, states
+from .places import counted
+from .source import states
 
 __all__ = ["build"]
 
@@ -23,7 +24,7 @@ def build(graph: Graph, checkpoint: Checkpoint, body: EncoderDecoder, head: Head
     graph.scope = "/decoder"
     decoder = body.decoder
     writer = _Writer(graph, checkpoint, body, memory)
-    x = writer.embed(decoder, writer.shifted(body.start), counted(graph))
+    x = writer.embed(decoder, writer.shifted(body.start), counted(graph, "/places"))
     for number, block in enumerate(decoder.blocks):
         x = writer.block(x, block, number, last=number == len(decoder.blocks) - 1)
         checkpoint.release()

@@ -20,7 +20,7 @@ from . import alibi
 from .blocks import BlockWriter
 from .matrices import rows_of
 from .parts import Block, Decoder, Norm, Rotary, SelfAttention
-from .rotary import tables
+from .turning import turns
 
 __all__ = ["Writer", "build", "quantize_cache"]
 
@@ -90,7 +90,7 @@ class Writer(BlockWriter):
     def __init__(self, graph: Graph, checkpoint: Checkpoint, body: Decoder, *, shared: bool = False) -> None:
         super().__init__(graph, checkpoint, body, shared=shared or body.head is None)
         self.body = body
-        self.rotaries: dict[Rotary, str] = {}  # to the name of its tables
+        self.rotaries: dict[Rotary, tuple[str, str]] = {}  # to the names of its tables
         self.bias = ""
 
     def wanted(self, x: str, name: str) -> str:
@@ -173,26 +173,9 @@ class Writer(BlockWriter):
 
     def turns(self, part: Rotary) -> tuple[str, str]:
         """Cosines and sines [window, pairs]; stored as formulas, which onnxruntime works out when it loads the graph."""
-        graph, window = self.graph, self.body.window
-        name = self.rotaries.get(part, f"rotary.{len(self.rotaries)}")
-        if part.dynamic:
-            for label, table in zip(("cos", "sin"), tables(part, window), strict=True):
-                graph.tensor(f"{name}.{label}", table)
-        elif part not in self.rotaries:
-            ends = [graph.tensor(f"i64.scalar.{value}", np.array(value, np.int64)) for value in (0, window, 1)]
-            places = graph.node(
-                "Cast", [graph.node("Range", ends, f"{name}/range")], f"{name}/places", to=TensorProto.FLOAT
-            )
-            down = graph.node("Unsqueeze", [places, graph.integers(1)], f"{name}/down")
-            pace = graph.tensor(f"{name}/frequencies", np.array([part.frequencies], np.float32))
-            angles = graph.node("Mul", [down, pace], f"{name}/angles")
-            for op, label in (("Cos", "cos"), ("Sin", "sin")):
-                plain = part.factor == 1
-                value = graph.node(op, [angles], f"{name}.{label}" if plain else f"{name}/{label}")
-                if not plain:
-                    self.times(value, part.factor, f"{name}.{label}")
-        self.rotaries[part] = name
-        return f"{name}.cos", f"{name}.sin"
+        if part not in self.rotaries:
+            self.rotaries[part] = turns(self.graph, part, self.body.window, f"rotary.{len(self.rotaries)}")
+        return self.rotaries[part]
 
     def biases(self, part: SelfAttention) -> str:
         """Bias [1, heads, sequence, total]: slope times the key's place.

@@ -7,7 +7,7 @@ import numpy as np
 from ..checkpoint import Checkpoint
 from ..graph import Graph, Matrix
 from .matrices import matrix
-from .parts import Dense, FeedForward, Norm
+from .parts import Dense, FeedForward, Layer, Norm
 
 __all__ = ["Layers"]
 
@@ -61,6 +61,20 @@ class Layers:
             else:
                 x = self.norm(x, step, own) if isinstance(step, Norm) else self.graph.activation(x, step, own)
         return x
+
+    def first_token(self, x: str, name: str) -> str:
+        """The first token of x [batch, sequence, width]: [batch, 1, width]."""
+        return str(self.graph.node("Slice", [x, *(self.graph.integers(n) for n in (0, 1, 1))], name))
+
+    def behind_attention(self, mixed: str, x: str, layer: Layer) -> str:
+        """A post-norm layer but for what its heads make of x, which is `mixed`: projected, added, normed, and fed forward."""
+        graph, name = self.graph, f"/{layer.name}"
+        mixed = self.dense(mixed, layer.attention.output, f"{name}/attention/output")
+        mixed = graph.node("Add", [mixed, x], f"{name}/attention/add")
+        x = self.norm(mixed, layer.attention_norm, f"{name}/attention/norm")
+        inner = graph.activation(self.dense(x, layer.up, f"{name}/ffn/up"), layer.activation, f"{name}/ffn/act")
+        inner = self.dense(inner, layer.down, f"{name}/ffn/down")
+        return self.norm(graph.node("Add", [inner, x], f"{name}/ffn/add"), layer.ffn_norm, f"{name}/ffn/norm")
 
     def feed_forward(self, x: str, part: FeedForward, name: str) -> str:
         """Up, activation, down; with a gate, both projections in one product."""

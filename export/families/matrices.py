@@ -31,7 +31,7 @@ def matrix(checkpoint: Checkpoint, dense: Dense) -> tuple[str, NDArray[Any], NDA
         return dense.weight, weight, bias
     key = f"{dense.weight}[{slab.first}:{slab.last}]"
     rows_of(checkpoint, dense)
-    return key, _cut(weight, slab), None if bias is None else _cut(bias, slab)
+    return key, _cut(weight, slab), bias if bias is None or dense.own_bias else _cut(bias, slab)
 
 
 def rows_of(checkpoint: Checkpoint, dense: Dense) -> tuple[int, int]:
@@ -44,17 +44,20 @@ def rows_of(checkpoint: Checkpoint, dense: Dense) -> tuple[int, int]:
     if len(shape) != 2:
         raise CheckpointError(f"{dense.weight} has shape {list(shape)}, expected a matrix; check the weights")
     out, width = reversed(shape) if dense.transposed else shape
-    if dense.bias and (found := checkpoint.shape(dense.bias)) not in ((out,), (1, out)):
-        raise CheckpointError(f"{dense.bias} has shape {list(found)}, its weight needs {[out]}; check the weights")
-    if (slab := dense.slab) is None:
+    slab = dense.slab
+    pieces = slab.groups * slab.parts if slab else 1
+    own = out // pieces * slab.groups * (slab.last - slab.first) if slab else out
+    biased = own if dense.own_bias else out
+    if dense.bias and (found := checkpoint.shape(dense.bias)) not in ((biased,), (1, biased)):
+        raise CheckpointError(f"{dense.bias} has shape {list(found)}, its weight needs {[biased]}; check the weights")
+    if slab is None:
         return out, width
-    pieces = slab.groups * slab.parts
     if out % pieces:
         raise CheckpointError(
             f"{dense.weight} gives {out} values, which are not {slab.groups} groups of {slab.parts} equal parts;"
             " check that config.json belongs to these weights"
         )
-    return out // pieces * slab.groups * (slab.last - slab.first), width
+    return own, width
 
 
 def _cut(rows: NDArray[Any], slab: Slab) -> NDArray[Any]:

@@ -5,7 +5,7 @@ know how a checkpoint names things.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = [
     "ACTIVATIONS",
@@ -20,6 +20,7 @@ __all__ = [
     "EncoderDecoder",
     "FeedForward",
     "Head",
+    "InBlocks",
     "Layer",
     "Norm",
     "ReadingBody",
@@ -69,12 +70,14 @@ class Dense:
         bias: Name of the bias, None where there is none.
         transposed: Whether the weight is stored [in, out] (GPT-2's Conv1D).
         slab: The rows that are this layer's, where one tensor holds several; it counts for the bias too.
+        own_bias: Whether the bias is this layer's alone, though its weight is of several (DeBERTa).
     """
 
     weight: str
     bias: str | None
     transposed: bool = False
     slab: Slab | None = None
+    own_bias: bool = False
 
 
 @dataclass(frozen=True)
@@ -419,6 +422,15 @@ class ReadingBody(Protocol):
     @property
     def window(self) -> int:
         """Most tokens."""
+
+
+@runtime_checkable
+class InBlocks(Protocol):
+    """A body whose graph cuts the longer ones of texts into blocks."""
+
+    @property
+    def cut_from(self) -> int:
+        """Fewest tokens of a text that is cut; 0 where none ever is."""
 
 
 Body = ReadingBody | Decoder | EncoderDecoder

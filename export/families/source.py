@@ -15,9 +15,10 @@ from ..graph import Graph
 from . import bert
 from .blocks import BlockWriter
 from .parts import Block, CrossAttention, Encoder, EncoderDecoder, RelativeBias, SourceEncoder
+from .places import counted, counted_but
 from .relative import relative_buckets
 
-__all__ = ["build", "counted", "states"]
+__all__ = ["build", "states"]
 
 
 def build(graph: Graph, checkpoint: Checkpoint, body: EncoderDecoder) -> None:
@@ -76,13 +77,6 @@ def _alike(blocks: tuple[Block, ...]) -> Iterator[tuple[int, list[CrossAttention
     yield len(blocks) - len(run), run
 
 
-def counted(graph: Graph) -> str:
-    """0, 1, ... [sequence], as many as `input_ids` has."""
-    length = graph.node("Shape", ["input_ids"], "/places/length", start=1, end=2)
-    zero, one = graph.tensor("zero", np.array(0, np.int64)), graph.tensor("one", np.array(1, np.int64))
-    return str(graph.node("Range", [zero, graph.node("Squeeze", [length], "/places/end"), one], "/places"))
-
-
 class _Writer(BlockWriter):
     """Writes the parts of one source encoder, whose attention sees all of the source."""
 
@@ -98,14 +92,11 @@ class _Writer(BlockWriter):
             return ""
         if body.skipped_id is None:
             return self.count()
-        # create_position_ids_from_input_ids of transformers: count the tokens that are not padding
-        real = bert.real_tokens(graph, body.skipped_id)
-        count = graph.node("CumSum", [real, graph.tensor("axis", np.array(1, np.int64))], "/embeddings/count")
-        return str(graph.node("Mul", [count, real], "/embeddings/places"))
+        return counted_but(graph, body.skipped_id, "/embeddings/places")
 
     def count(self) -> str:
         """0, 1, ... [sequence]."""
-        self.counted = self.counted or counted(self.graph)
+        self.counted = self.counted or counted(self.graph, "/places")
         return self.counted
 
     def attention(self, x: str, block: Block, number: int) -> str:

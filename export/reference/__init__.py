@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..families import parts
+from ..families.deberta_parts import DisentangledEncoder
+from ..families.longformer_parts import LongEncoder
+from ..families.modernbert_parts import ModernBertEncoder
+from . import deberta, longformer, modernbert
 from .decoder import DecoderForward, forward_decoder
 from .encoder import Window, forward_encoder
 from .seq2seq import forward_classifier, forward_seq2seq
@@ -24,4 +28,7 @@ __all__ = [
 # What an encoder's body is described with, to what computes it
 READING: Mapping[type, Callable[..., Any]] = {
     parts.Encoder: forward_encoder,
+    DisentangledEncoder: deberta.forward,
+    LongEncoder: longformer.forward,
+    ModernBertEncoder: modernbert.forward,
 }

@@ -5,23 +5,16 @@ It shares the names of the checkpoint's tensors and the buckets of relative posi
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ..checkpoint import Checkpoint
-from ..families.parts import Encoder, Head, Layer, RelativeBias
+from ..families.parts import Dense, Encoder, Head, Layer, RelativeBias
 from .activations import activate
 from .blocks import Blocks, Floats, attend, places_of
+from .heads import Window, answers
 
-__all__ = ["Window", "forward_body", "forward_encoder"]
-
-
-class Window(NamedTuple):
-    """One text: its ids and type ids."""
-
-    ids: list[int]
-    type_ids: list[int]
+__all__ = ["EncoderForward", "Window", "forward_body", "forward_encoder"]
 
 
 def forward_encoder(
@@ -40,60 +33,82 @@ def forward_encoder(
         Per text: [columns] of a head on the first token, [len(rows), columns] of a masked LM, else [tokens, columns].
     """
     model = _Reference(checkpoint, windows)
-    x = model.states(body, windows)
-    lengths = [len(window.ids) for window in windows]
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    if head.first_token:
-        x, parts = x[starts], np.arange(1, len(windows))
-    elif head.kind == "masked-lm":
-        x = x[np.concatenate([start + np.asarray(wanted) for start, wanted in zip(starts, rows, strict=True)])]
-        parts = np.cumsum([len(wanted) for wanted in rows])[:-1]
-    else:
-        parts = ends[:-1]
-    x = model.steps(x, head.steps)
-    if head.tied:
-        x = x @ model.tensor(head.tied).T + (model.tensor(head.tied_bias) if head.tied_bias else np.float32(0))
-    return [part[0] if head.first_token else part for part in np.split(x, parts)]
+    return answers(model, model.states(body), head, windows, rows)
 
 
 def forward_body(checkpoint: Checkpoint, body: Encoder, windows: Sequence[Window]) -> list[Floats]:
     """Per text what the last layer gives, [tokens, width]; see `forward_encoder`."""
     model = _Reference(checkpoint, windows)
-    return model.split(model.states(body, windows))
+    return model.split(model.states(body))
 
 
-class _Reference(Blocks):
-    """The parts of the forward pass, on tokens of all texts side by side [tokens, width]."""
+class EncoderForward(Blocks):
+    """The parts that BERT and its relatives share, on tokens of all texts side by side [tokens, width].
+
+    Args:
+        checkpoint: Where the weights are.
+        windows: Ids and type ids of each text.
+    """
 
     def __init__(self, checkpoint: Checkpoint, windows: Sequence[Window]) -> None:
         super().__init__(checkpoint, [len(window.ids) for window in windows], causal=False)
+        self.windows = windows
 
-    def states(self, body: Encoder, windows: Sequence[Window]) -> Floats:
-        x = self.embed(body, windows)
+    def embeddings(
+        self,
+        words: str,
+        positions: str | None,
+        types: str | None,
+        *,
+        first_position: int = 0,
+        skipped_id: int | None = None,
+    ) -> Floats:
+        """Rows of the tables of these names, added up; as `Embeddings.embeddings` of the graphs."""
+        texts = [np.asarray(window.ids, np.int64) for window in self.windows]
+        x = self.rows(words, np.concatenate(texts))
+        if positions:
+            places = np.concatenate([places_of(text, first_position, skipped_id) for text in texts])
+            x = x + self.rows(positions, places)
+        if types:
+            table = self.tensor(types)
+            kinds = np.concatenate([np.asarray(window.type_ids) for window in self.windows])
+            x = x + table[kinds if len(table) > 1 else 0]
+        return x
+
+    def heads(self, x: Floats, parts: Sequence[Dense], heads: int) -> list[tuple[Floats, ...]]:
+        """Per text its queries, keys and values, [tokens, heads, size] each."""
+        arrays = (self.split(self.dense(x, dense).reshape(len(x), heads, -1)) for dense in parts)
+        return list(zip(*arrays, strict=True))
+
+    def behind_attention(self, mixed: Floats, x: Floats, layer: Layer) -> Floats:
+        """A post-norm layer but for what its heads make of x, which is `mixed`."""
+        x = self.norm(x + self.dense(mixed, layer.attention.output), layer.attention_norm)
+        inner = activate(self.dense(x, layer.up), layer.activation)
+        return self.norm(x + self.dense(inner, layer.down), layer.ffn_norm)
+
+
+class _Reference(EncoderForward):
+    """BERT's forward pass."""
+
+    def states(self, body: Encoder) -> Floats:
+        x = self.embeddings(
+            body.words,
+            body.positions,
+            body.types,
+            first_position=body.first_position,
+            skipped_id=body.skipped_id,
+        )
+        x = self.norm(x, body.norm)
+        x = self.dense(x, body.projection) if body.projection else x
         for layer in body.layers:
             x = self.layer(x, layer, body.bias)
             self._checkpoint.release()
         return x
 
-    def embed(self, body: Encoder, windows: Sequence[Window]) -> Floats:
-        texts = [np.asarray(window.ids, np.int64) for window in windows]
-        places = np.concatenate([places_of(text, body.first_position, body.skipped_id) for text in texts])
-        x = self.rows(body.words, np.concatenate(texts)) + self.rows(body.positions, places)
-        if body.types:
-            table = self.tensor(body.types)
-            kinds = np.concatenate([np.asarray(window.type_ids) for window in windows])
-            x = x + table[kinds if len(table) > 1 else 0]
-        x = self.norm(x, body.norm)
-        return self.dense(x, body.projection) if body.projection else x
-
     def layer(self, x: Floats, layer: Layer, bias: RelativeBias | None) -> Floats:
         part = layer.attention
-        heads = (self.dense(x, dense).reshape(len(x), part.heads, -1) for dense in (part.query, part.key, part.value))
         added = self.relative_bias(bias) if bias else None
         scale = 1 / math.sqrt(part.head_size)
-        mixed = [attend(*text, scale=scale, added=added) for text in zip(*map(self.split, heads), strict=True)]
-        x = self.norm(x + self.dense(np.concatenate(mixed), part.output), layer.attention_norm)
-        return self.norm(
-            x + self.dense(activate(self.dense(x, layer.up), layer.activation), layer.down), layer.ffn_norm
-        )
+        texts = self.heads(x, [part.query, part.key, part.value], part.heads)
+        mixed = [attend(*text, scale=scale, added=added) for text in texts]
+        return self.behind_attention(np.concatenate(mixed), x, layer)

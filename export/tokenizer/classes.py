@@ -128,6 +128,10 @@ _DEBERTA_V2 = TokenizerClass(
     "spm.model", pieces.build_deberta_v2, pieces.literal_template, {**_BERT_ROLES, "bos": "[CLS]", "eos": "[SEP]"},
     slow_flags={"unk": {"normalized": True, "special": True}},
 )  # fmt: skip
+_DEBERTA = TokenizerClass(
+    "vocab.json", vocab.build_byte_level, pieces.literal_template, {**_BERT_ROLES, "bos": "[CLS]", "eos": "[SEP]"},
+    flags={"mask": _MASK}, slow_flags={"*": _SPECIAL, "mask": _MASK},
+)  # fmt: skip
 _T5 = TokenizerClass(
     "spiece.model", pieces.build_t5, pieces.t5_template, {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"},
     slow_flags={"eos": _SPECIAL, "unk": _SPECIAL, "pad": _SPECIAL},
@@ -207,6 +211,7 @@ CLASSES: Mapping[str, TokenizerClass] = {
     "BlenderbotTokenizer": _BLENDERBOT,
     "CamembertTokenizer": _CAMEMBERT,
     "ConvBertTokenizer": _BERT,
+    "DebertaTokenizer": _DEBERTA,
     "DebertaV2Tokenizer": _DEBERTA_V2,
     "DistilBertTokenizer": _DISTILBERT,
     "ElectraTokenizer": _BERT,
@@ -242,6 +247,7 @@ MODEL_TYPES: Mapping[str, str] = {
     "blenderbot-small": "BlenderbotSmallTokenizer",
     "camembert": "CamembertTokenizer",
     "convbert": "ConvBertTokenizer",
+    "deberta": "DebertaTokenizer",
     "deberta-v2": "DebertaV2Tokenizer",
     "distilbert": "DistilBertTokenizer",
     "electra": "ElectraTokenizer",

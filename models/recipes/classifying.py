@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from saving import save
 from training import Plan, fit
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -81,13 +82,12 @@ class Classifier:
             found[members] = self.logits([rows[number] for number in members]).numpy()
         return found
 
-    def save(self, folder: Path) -> None:
-        """Write the checkpoint."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+    def save(self, folder: Path, *, data: Path, licence: str, about: str) -> None:
+        """Write the checkpoint; see `saving.save`."""
+        save(self.model, self.tokenizer, folder, data=data, licence=licence, about=about)
 
 
-def new_classifier(source: Path, labels: Sequence[str], *, longest: int, dropout: float = 0.1) -> Classifier:
+def new_classifier(source: Path, labels: Sequence[str], *, longest: int) -> Classifier:
     """The encoder in `source` with a new head."""
     names = dict(enumerate(labels))
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -95,7 +95,6 @@ def new_classifier(source: Path, labels: Sequence[str], *, longest: int, dropout
         num_labels=len(labels),
         id2label=names,
         label2id={label: number for number, label in names.items()},
-        classifier_dropout=dropout,
     )
     return Classifier(model, AutoTokenizer.from_pretrained(source), longest=longest)
 

@@ -13,9 +13,9 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from corpora import conll
+from saving import save
 from training import Plan, arguments, fit, seeded
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,6 +24,7 @@ COARSE = {
     "PER": "person", "person": "person", "LOC": "place", "location": "place",
     "ORG": "organisation", "corporation": "organisation", "group": "organisation",
 }  # fmt: skip
+ABOUT = "Named entities in English: all-MiniLM-L6-v2, tuned on wikigold, the Broad Twitter Corpus and WNUT17."
 LONGEST = 128
 IGNORED = -100
 
@@ -40,13 +41,15 @@ def main() -> None:
     coarse = [_coarse(sentence) for sentence in [*train, *tweets, *conll(data / "wikigold" / "all.conll")]]
 
     tokenizer = AutoTokenizer.from_pretrained(options.minilm)
-    body = _new(options.minilm, _tags(("organisation", "person", "place")), dropout=0.0)
-    _tune(body, tokenizer, coarse, Plan(epochs=3, batch=32, rate=2e-4), runs / "ner-coarse", options.seed)
+    body = _new(options.minilm, _tags(("organisation", "person", "place")))
+    _tune(
+        body, tokenizer, coarse, Plan(epochs=3, batch=32, rate=2e-4, dropout=False), runs / "ner-coarse", options.seed
+    )
     body.save_pretrained(options.out / "ner-coarse")
-    model = _new(options.out / "ner-coarse", _tags(KINDS), dropout=0.1)
+    model = _new(options.out / "ner-coarse", _tags(KINDS))
     _tune(model, tokenizer, train, Plan(epochs=5, batch=16, rate=1.5e-4), runs / "ner", options.seed)
     print(f"ner: {span_f1(_guess(model, tokenizer, dev), [tags for _, tags in dev]):.2f} F1 of WNUT17 dev", flush=True)
-    _save(model, tokenizer, options.out / "ner")
+    save(model, tokenizer, options.out / "ner", data=data, licence="Apache-2.0", about=ABOUT)
 
     small = copy.deepcopy(model)
     small.bert.encoder.layer = small.bert.encoder.layer[1::2]
@@ -62,7 +65,7 @@ def main() -> None:
     )
     found = span_f1(_guess(small, tokenizer, dev), [tags for _, tags in dev])
     print(f"ner-distilled: {found:.2f} F1 of WNUT17 dev", flush=True)
-    _save(small, tokenizer, options.out / "ner-distilled")
+    save(small, tokenizer, options.out / "ner-distilled", data=data, licence="Apache-2.0", about=ABOUT)
 
 
 def _coarse(sentence: Sentence) -> Sentence:
@@ -74,15 +77,13 @@ def _tags(kinds: Sequence[str]) -> list[str]:
     return ["O", *(f"{place}-{kind}" for kind in kinds for place in "BI")]
 
 
-def _new(source: Path, tags: list[str], dropout: float) -> PreTrainedModel:
+def _new(source: Path, tags: list[str]) -> PreTrainedModel:
     return AutoModelForTokenClassification.from_pretrained(
         source,
         num_labels=len(tags),
         id2label=dict(enumerate(tags)),
         label2id={tag: number for number, tag in enumerate(tags)},
         ignore_mismatched_sizes=True,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
     )
 
 
@@ -168,11 +169,5 @@ def span_f1(guesses: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]) -> 
     return 200 * right / max(1, sum(map(len, ours)) + sum(map(len, theirs)))
 
 
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 if __name__ == "__main__":
-    np.set_printoptions(precision=3)
     main()

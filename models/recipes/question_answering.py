@@ -16,6 +16,7 @@ import string
 import numpy as np
 import torch
 from corpora import Question, questions
+from saving import save
 from training import Plan, arguments, fit, seeded
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -33,9 +34,7 @@ def main() -> None:
     train = questions(options.data / "squad" / "train-v1.1.jsonl")
     order = np.random.default_rng(options.seed).permutation(len(train))[: round(options.share * len(train))]
     tokenizer = AutoTokenizer.from_pretrained(options.minilm)
-    model = AutoModelForQuestionAnswering.from_pretrained(
-        options.minilm, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
+    model = AutoModelForQuestionAnswering.from_pretrained(options.minilm)
     rows = _windows(tokenizer, [train[number] for number in order])
     print(f"{len(order)} questions, {len(rows)} windows", flush=True)
 
@@ -45,10 +44,11 @@ def main() -> None:
         ends = ((found.start_logits, "start"), (found.end_logits, "end"))
         return sum(torch.nn.functional.cross_entropy(x, torch.tensor([row[key] for row in own])) for x, key in ends) / 2
 
-    plan = Plan(epochs=options.epochs, batch=16, rate=1.5e-4, warmup=0.1)
+    plan = Plan(epochs=options.epochs, batch=16, rate=1.5e-4, warmup=0.1, dropout=False)
     fit(model, loss, [len(row["input_ids"]) for row in rows], plan, run=options.out / "runs" / "qa", seed=options.seed)
-    model.save_pretrained(options.out / "question-answering")
-    tokenizer.save_pretrained(options.out / "question-answering")
+    about = "Answers to questions within an English text: all-MiniLM-L6-v2, tuned on SQuAD v1.1."
+    folder = options.out / "question-answering"
+    save(model, tokenizer, folder, data=options.data, licence="CC-BY-SA-4.0", about=about)
     dev = questions(options.data / "squad" / "dev-v1.1.jsonl")[::10]
     exact, overlap = measured(answers(model, tokenizer, dev), dev)
     print(f"question-answering: {exact:.2f} EM, {overlap:.2f} F1 of every tenth question of SQuAD dev", flush=True)

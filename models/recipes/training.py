@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class Plan:
         decay: Weight decay, of matrices only.
         clip: Largest norm of a step's gradients.
         every: Steps between two states on disk.
+        dropout: Whether what the config says is dropped. A large set of texts can do without; a processor is then 1.6 times as fast.
     """
 
     epochs: int
@@ -43,6 +44,7 @@ class Plan:
     decay: float = 0.01
     clip: float = 1.0
     every: int = 200
+    dropout: bool = True
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -96,8 +98,12 @@ def fit(
         plan: How.
         run: Folder of this run.
         seed: Of the order of examples, and of dropout.
+
+    Raises:
+        SystemExit: The folder holds a run of another plan.
     """
     run.mkdir(parents=True, exist_ok=True)
+    _same(run, {**asdict(plan), "examples": len(lengths), "seed": seed})
     if (run / "done.json").is_file():
         model.load_state_dict(torch.load(run / _STATE, weights_only=True)["model"])
         return
@@ -111,7 +117,7 @@ def fit(
         optimizer, lambda step: min((step + 1) / rise, (steps - step) / max(1, steps - rise))
     )
     first, seconds = _resumed(run, model, optimizer, schedule)
-    model.train()
+    model.train(plan.dropout)
     begun, mean, seen = time.perf_counter(), 0.0, 0
     for number, members in enumerate(_whole(lengths, plan, seed)):
         if number < first:
@@ -136,6 +142,14 @@ def fit(
             _keep(run, model, optimizer, schedule, number + 1, seconds)
     model.eval()
     (run / "done.json").write_text(json.dumps({"steps": steps, "seconds": round(seconds)}) + "\n")
+
+
+def _same(run: Path, asked: dict[str, object]) -> None:
+    """Refuse to go on with what was begun in another way."""
+    file = run / "plan.json"
+    if file.is_file() and (found := json.loads(file.read_text(encoding="utf-8"))) != asked:
+        raise SystemExit(f"{run} was begun with {found}, asked for is {asked}; remove it, or choose another folder")
+    file.write_text(json.dumps(asked) + "\n", encoding="utf-8")
 
 
 def _whole(lengths: Sequence[int], plan: Plan, seed: int) -> Iterator[list[int]]:
