@@ -65,12 +65,13 @@ def fetch(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         from huggingface_hub import errors, snapshot_download
-        from huggingface_hub.utils import disable_progress_bars, logging
+        from huggingface_hub.utils import logging
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise DependencyError(
             f"{name!r} is no folder here; to fetch it from the Hugging Face Hub: pip install 'edgenlp[hub]'"
         ) from error
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.ERROR)
     if not sys.stderr.isatty():
         disable_progress_bars()
 
@@ -79,7 +80,7 @@ def fetch(
             snapshot_download(
                 name,
                 revision=revision,
-                cache_dir=cache_dir,
+                cache_dir=None if cache_dir is None else Path(cache_dir),
                 local_files_only=offline,
                 allow_patterns=list(patterns),
                 ignore_patterns=list(ignored),

@@ -101,6 +101,15 @@ def usage_error(*arguments: str) -> None:
 # Help and usage
 
 
+def test_without_a_command_all_are_listed(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert all(command in err for command in ("export", "run", "inspect", "probe-bias", "bench"))
+
+
 def test_version_and_help(capsys):
     for arguments, wanted in ((["--version"], f"edgenlp {edgenlp.__version__}"), (["run", "--help"], "examples:")):
         with pytest.raises(SystemExit) as stopped:

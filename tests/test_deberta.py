@@ -73,10 +73,8 @@ def test_distances_fall_in_the_same_buckets(case: tuple[int, int, int], expected
 
 
 @pytest.mark.parametrize("call", ANSWERS["calls"], ids=lambda call: str(call["task"]))
-def test_pipelines_answer_alike(call: Mapping[str, Any], tmp_path: Path) -> None:
-    write_deberta(tmp_path / "source", **call["checkpoint"])
-    edgenlp_export.export(tmp_path / "source", tmp_path / "bundle", precision="fp32", task=call["task"])
-    pipe = edgenlp.pipeline(call["task"], tmp_path / "bundle", threads=1)
+def test_pipelines_answer_alike(call: Mapping[str, Any], open_deberta: OpenBundle) -> None:
+    pipe = edgenlp.pipeline(call["task"], open_deberta(call["checkpoint"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as transformers warns of words that this tokenizer does not mark
         found = pipe(*call["args"], **call["kwargs"])

@@ -157,7 +157,8 @@ def test_every_listed_architecture_has_a_test_row() -> None:
     crossing = {name for name, tasks in listed.items() if "summarization" in tasks}
     assert crossing == {architecture.model_type for architecture in SEQ2SEQ.values()} | {"encoder-decoder"}
     listed = {name: tasks for name, tasks in listed.items() if name not in crossing}
-    assert {name for name, tasks in listed.items() if tasks != ("text-generation",)} == set(ARCHITECTURES)
+    own = {"deberta", "deberta-v2", "longformer", "modernbert"}  # have test files of their own
+    assert {name for name, tasks in listed.items() if tasks != ("text-generation",)} == set(ARCHITECTURES) | own
     # gemma3 is gemma3_text inside a checkpoint that also sees
     assert {name for name, tasks in listed.items() if tasks == ("text-generation",)} - {"gemma3"} == set(DECODERS)
 

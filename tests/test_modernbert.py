@@ -12,6 +12,7 @@ from conftest import OpenBundle, opener
 from edgenlp_export import SCHEMES, export
 from edgenlp_export.checkpoint import open_checkpoint
 from edgenlp_export.families import modernbert_checkpoints
+from edgenlp_export.graph import Graph
 from goldens import GOLDENS, Window
 from modernbert_checkpoints import CALLS, CASES, HEADS, kept, rows_of, windows_of, write_modernbert
 from test_tasks_golden import differences
@@ -127,6 +128,22 @@ def test_layer_types_and_rope_parameters_say_the_same(tmp_path: Path, opened: Op
         with open_checkpoint(folder) as checkpoint:
             bodies.append(modernbert_checkpoints.read_encoder(checkpoint, "modernbert"))
     assert bodies[0] == bodies[1]
+
+
+def test_export_reads_a_text_that_is_cut_into_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of real windows no line of the sample is as long as that."""
+    write_modernbert(tmp_path / "source", **CASES["real window"])
+    plain = Graph.node
+
+    def blind(graph: Graph, op: str, inputs: Sequence[str], name: str, **facts: Any) -> Any:
+        """A block that is cut does not see its neighbours."""
+        return plain(
+            graph, op, [*inputs[:1], *inputs[2:], inputs[2]] if name == "/blocks/beside" else inputs, name, **facts
+        )
+
+    monkeypatch.setattr(Graph, "node", blind)
+    with pytest.raises(edgenlp.EdgeNLPError, match="bundle's answers are"):
+        export(tmp_path / "source", tmp_path / "bundle", precision="fp32")
 
 
 @pytest.mark.parametrize("name", ["encoder", "all biases", "real heads"])

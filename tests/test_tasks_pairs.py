@@ -301,6 +301,8 @@ def test_fill_mask_refuses(fill_mask: FillMask, tmp_path: Path) -> None:
     for value in ("sky", "", ["sky [MASK]", "sky"], None, 5, [["[MASK]", "[MASK]"]]):
         with pytest.raises(InputError):
             fill_mask(value)
+    with pytest.raises(InputError, match=r"this model's mask is \[MASK\], not <mask>"):
+        fill_mask("sky <mask>")
     options: dict[str, Any]
     for options in ({"top_k": -1}, {"targets": 5}, {"targets": []}, {"tokenizer_kwargs": {"lengths": 5}}, {"topk": 5}):
         with pytest.raises(InputError):

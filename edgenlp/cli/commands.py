@@ -34,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: The arguments are wrong (2), or ask for help (0): argparse has said so already.
     """
     commands = {"export": _export, "run": _run, "inspect": _inspect, "probe-bias": _probe_bias, "bench": _bench}
-    args = build_parser().parse_args(arguments)
+    parser = build_parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
+    args = parser.parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = functools.partial(_warn, args)

@@ -147,9 +147,10 @@ class FillMask(Task):
             )
             masks = [place for place, token in enumerate(whole.ids) if token == self._mask]
             if not masks:
-                raise InputError(
-                    f"no mask token ({self.tokens.special_token('mask')}) found on the input {text[:80]!r}"
-                )
+                own = self.tokens.special_token("mask")
+                other = next((sign for sign in ("<mask>", "[MASK]") if sign != own and sign in text), None)
+                hint = f": this model's mask is {own}, not {other}" if other else ""
+                raise InputError(f"no mask token ({own}) found on the input {text[:80]!r}{hint}")
             rows: list[list[int]] = [[] for _ in windows]
             order = []
             for place in masks:

@@ -230,12 +230,7 @@ def read_head(checkpoint: Checkpoint, kind: str, head: str, part: Part | None = 
         return Head(head, names.steps((row.classes,), head))
     if head == "question-answering":
         return Head(head, names.steps(("qa_outputs",), head))
-    steps = names.steps(row.masked, head)
-    biases = (names.head_prefix + name for name in (row.decoder_bias, f"{row.decoder}.bias"))
-    bias = next((name for name in biases if name in checkpoint), None)
-    if names.config.get("tie_word_embeddings", True):
-        return Head(head, steps, tied=names.body("embeddings.word_embeddings.weight"), tied_bias=bias)
-    return Head(head, (*steps, Dense(names.head(f"{row.decoder}.weight", head), bias)))
+    return names.masked_head(names.steps(row.masked, head))
 
 
 class Names:
@@ -319,6 +314,15 @@ class Names:
                 bias = weight.removesuffix("weight") + "bias"
                 read.append(Dense(weight, bias if bias in self.checkpoint else None))
         return tuple(read)
+
+    def masked_head(self, steps: tuple[Dense | Norm | str, ...]) -> Head:
+        """A masked LM of these steps and the word table, or a table of its own where they are not tied."""
+        kind = "masked-lm"
+        biases = (self.head_prefix + name for name in (self.row.decoder_bias, f"{self.row.decoder}.bias"))
+        bias = next((name for name in biases if name in self.checkpoint), None)
+        if self.config.get("tie_word_embeddings", True):
+            return Head(kind, steps, tied=self.body("embeddings.word_embeddings.weight"), tied_bias=bias)
+        return Head(kind, (*steps, Dense(self.head(f"{self.row.decoder}.weight", kind), bias)))
 
     def eps(self) -> float:
         """Epsilon of all norms."""

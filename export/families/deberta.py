@@ -8,10 +8,10 @@ their projections, depend on no text: they are computed here, once and for all, 
 those of their rows that a text of its length needs (31 of 512 for 16 tokens), and `GatherElements` lays the products out by i and j,
 over one index for all layers and both scores; their sum is the bias of `Attention`.
 
-Measured on one attention of 12 heads of 64 with 256 buckets: all rows, and an index for each score (as a traced graph has it), take 9
-times as long for 16 tokens, 3 times for 64, 1.6 for 128 and as long for 512, where every row is needed; a shift of rows in the order
-of distances (`Reshape` and `Slice`, twice) takes as long up to 128 tokens and 1.2 times as long for 512; to lay out by `Gather`
-from the flat products takes 4 to 7 times as long as by `GatherElements`.
+Measured on the bias of one layer alone (12 heads of 64, 256 buckets), its index given: all rows and two indices, as a traced graph has
+them, take 7 to 9 times as long for 16 tokens, 3 for 64, 1.6 for 128, and as long for 512; a shift of rows in the order of distances
+(`Reshape` and `Slice`, twice) is level up to 128 tokens and takes 1.2 times as long for 512; `Gather` from the flat products takes 2
+to 7 times as long. To make the index, once for all layers, is not counted.
 """
 
 import numpy as np

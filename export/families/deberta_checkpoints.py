@@ -104,18 +104,13 @@ def read_head(checkpoint: Checkpoint, kind: str, head: str) -> Head:
         return Head(head, names.steps(pooled, head), first_token=True)
     if head != "masked-lm":
         return Head(head, names.steps(_HEADS[head], head))
-    words = names.body("embeddings.word_embeddings.weight")
     old, new = (f"{_HEADS[name][0]}.weight" for name in ("old masked-lm", "masked-lm"))
     # Microsoft's own v3 files hold the new head only, and do not say so: transformers would draw an old one at random
     if names.config.get("legacy", True) is False or (old not in checkpoint and new in checkpoint):
         bias = names.head("lm_predictions.lm_head.bias", head)
+        words = names.body("embeddings.word_embeddings.weight")
         return Head(head, names.steps(_HEADS[head], head), tied=words, tied_bias=bias)
-    steps = names.steps(_HEADS["old masked-lm"], head)
-    biases = (names.row.decoder_bias, f"{names.row.decoder}.bias")
-    found = next((name for name in biases if name in checkpoint), None)
-    if names.config.get("tie_word_embeddings", True):
-        return Head(head, steps, tied=words, tied_bias=found)
-    return Head(head, (*steps, Dense(names.head(f"{names.row.decoder}.weight", head), found)))
+    return names.masked_head(names.steps(_HEADS["old masked-lm"], head))
 
 
 def _names(checkpoint: Checkpoint, kind: str) -> Names:
