@@ -3,6 +3,7 @@
 The only room that may open a socket, and only for the exporter: a bundle never fetches anything.
 """
 
+import logging
 import os
 import re
 import sys
@@ -65,13 +66,13 @@ def fetch(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         from huggingface_hub import errors, snapshot_download
-        from huggingface_hub.utils import logging
+        from huggingface_hub.utils.logging import set_verbosity
         from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise DependencyError(
             f"{name!r} is no folder here; to fetch it from the Hugging Face Hub: pip install 'edgenlp[hub]'"
         ) from error
-    logging.set_verbosity(logging.ERROR)
+    set_verbosity(logging.ERROR)
     if not sys.stderr.isatty():
         disable_progress_bars()
 

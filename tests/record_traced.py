@@ -85,7 +85,6 @@ IDS = {
 CONFIGS: dict[str, Any] = {
     "big_bird": transformers.BigBirdConfig(**SIZES, block_size=4, num_random_blocks=1, sep_token_id=3, pad_token_id=0),
     "convbert": transformers.ConvBertConfig(**SIZES, embedding_size=16, conv_kernel_size=3, pad_token_id=0),
-    "funnel": transformers.FunnelConfig(**SHORT, block_sizes=[1, 1], d_head=8, pad_token_id=0),
     "mobilebert": transformers.MobileBertConfig(**SIZES, embedding_size=16, intra_bottleneck_size=16, pad_token_id=0),
     "roformer": transformers.RoFormerConfig(**SIZES, embedding_size=16, pad_token_id=0),
     "squeezebert": transformers.SqueezeBertConfig(
@@ -98,19 +97,15 @@ CONFIGS: dict[str, Any] = {
     "longt5": transformers.LongT5Config(
         **IDS, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=2, num_heads=4, local_radius=7
     ),
-    "led": transformers.LEDConfig(
-        **IDS, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-        encoder_ffn_dim=48, decoder_ffn_dim=48, max_encoder_position_embeddings=64, max_decoder_position_embeddings=64,
-        attention_window=[8, 8],
-    ),
 }  # fmt: skip
+GAINS = {"mobilebert": 0.5}  # it has no layer norms that would hold its states within bounds
 LINES = ["the film was not bad", "news of the price: it is for her, as with him", "a"]
 
 
 def heads_of(kind: str) -> tuple[str, ...]:
     if kind in ("codegen", "gptj", "stablelm"):
         return ("causal-lm",)
-    if kind in ("led", "longt5"):
+    if kind == "longt5":
         return ("seq2seq-lm",)
     return tuple(head for head in HEADS if kind != "xlnet" or head != "masked-lm")
 
@@ -143,13 +138,11 @@ def write_checkpoint(folder: Path, kind: str, head: str, seed: int) -> None:
     config = type(CONFIGS[kind]).from_dict(CONFIGS[kind].to_dict())
     if head in ("sequence-classification", "token-classification"):
         config.num_labels = 3 if head.startswith("sequence") else 5
-    if kind == "funnel":  # has two bodies, and the config chooses
-        config.architectures = ["FunnelModel"]
     model = getattr(transformers, optimum.MODELS[head][0]).from_config(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
-                spread = 1.5 / weight.shape[-1] ** 0.5
+                spread = GAINS.get(kind, 1.5) / weight.shape[-1] ** 0.5
                 weight.copy_(torch.round(torch.randn_like(weight) * 4) / 4 * spread)
             else:
                 shift = torch.round(torch.randn_like(weight) * 2) / 16
@@ -175,8 +168,8 @@ def ask_pipeline(folder: Path, head: str) -> list[Any]:
     return json.loads(json.dumps(found, default=float))
 
 
-def record(kind: str, head: str, seed: int) -> dict[str, Any]:
-    """One case into an archive; its answers."""
+def record(kind: str, head: str, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """One case into an archive; what was asked and what the pipeline says, and PyTorch's answers, about 200 numbers of each."""
     stream = np.random.RandomState(seed)
     most = 250 if head == "causal-lm" else len(VOCABULARY)
     windows = [
@@ -199,15 +192,8 @@ def record(kind: str, head: str, seed: int) -> dict[str, Any]:
                     archive.addfile(info, path.open("rb"))
         (size,) = [path.stat().st_size for path in OUT.glob(f"{kind}-{head}.tar.xz")]
     print(kind, head, size, [None if answer is None else answer.shape for answer in traced.answers], flush=True)
-    return {
-        "windows": [list(window) for window in windows],
-        "targets": targets,
-        "answers": [
-            None if answer is None else [float(f"{x:.6g}") for x in answer.reshape(-1)[:: max(1, answer.size // 200)]]
-            for answer in traced.answers
-        ],
-        "pipeline": pipeline,
-    }
+    kept = [answer.reshape(-1)[:: max(1, answer.size // 200)] for answer in traced.answers if answer is not None]
+    return {"windows": [list(window) for window in windows], "targets": targets, "pipeline": pipeline}, kept
 
 
 def main() -> None:
@@ -217,16 +203,19 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / "answers.json"
     cases = json.loads(path.read_text("utf-8"))["cases"] if path.is_file() else {}
+    numbers = dict(np.load(OUT / "answers.npz")) if (OUT / "answers.npz").is_file() else {}
     for number, kind in enumerate(CONFIGS):
         for place, head in enumerate(heads_of(kind)):
             if sys.argv[1:] and kind not in sys.argv[1:]:
                 continue
             try:
-                cases[f"{kind}-{head}"] = record(kind, head, 100 * number + place)
+                cases[f"{kind}-{head}"], answers = record(kind, head, 100 * number + place)
+                numbers |= {f"{kind}-{head}-{index}": answer for index, answer in enumerate(answers)}
             except (RuntimeError, ValueError, EdgeNLPError) as error:  # one that fails does not cost the others
                 print("FAILED", kind, head, type(error).__name__, error, flush=True)
             versions = {"transformers": transformers.__version__, "torch": torch.__version__}
             path.write_text(json.dumps({"versions": versions, "cases": cases}) + "\n", "utf-8")
+            np.savez_compressed(OUT / "answers.npz", **numbers)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 from checkpoints import ENTITIES, NLI, write_checkpoint
 from composite_checkpoints import write_composite
 from decoder_goldens import case_of
+from edgenlp_export.traced import optimum
 from seq2seq_checkpoints import write_seq2seq
 
 import edgenlp
@@ -681,9 +682,20 @@ def test_export_of_encoder_decoders_says_how_to_try_them(capsys, tmp_path, monke
         assert message in capsys.readouterr().err
 
 
-def test_export_lists_architectures_and_tensors(capsys, tmp_path):
-    lines = screen(capsys, "export", "--list")
-    assert [line.split()[0] for line in lines] == [name for name, _ in edgenlp_export.architectures()]
+def test_export_lists_architectures_and_tensors(capsys, tmp_path, monkeypatch):
+    own = [name for name, _ in edgenlp_export.architectures()]
+    with monkeypatch.context() as patch:
+        patch.setattr(optimum, "supported", lambda: {"bert": ("masked-lm",), "roformer": ("masked-lm",)})
+        lines = screen(capsys, "export", "--list")
+    assert lines[0] == "written by edgenlp:"
+    assert [line.split()[0] for line in lines[1 : 1 + len(own)]] == own
+    assert lines[1 + len(own) :] == ["traced through optimum-onnx:", "  roformer  fill-mask"]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)
+        lines = screen(capsys, "export", "--list")
+    assert lines[1 + len(own) :] == [
+        "traced through optimum-onnx: more, listed where it is installed: pip install 'edgenlp[trace]'"
+    ]
     source = write_checkpoint(tmp_path / "checkpoint", "bert", "sequence_classification", seed=5)
     lines = screen(capsys, "export", str(source), "--list-tensors")
     assert ["classifier.weight", "3", "×", "32", "float32"] in [line.split() for line in lines]

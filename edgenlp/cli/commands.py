@@ -85,14 +85,15 @@ def _export(args: argparse.Namespace) -> None:
     if args.list:
         from edgenlp.cli.facts import facts
 
-        rows = [(name, ", ".join(tasks)) for name, tasks in exporter.architectures()]
-        print(facts(rows, width=width()))
-        print()
+        print("written by edgenlp:")
+        print(facts([(name, ", ".join(tasks)) for name, tasks in exporter.architectures()], width=width()))
         try:
-            print("traced with optimum-onnx, extra [trace]:\n")
-            print(facts([(name, ", ".join(tasks)) for name, tasks in exporter.traced_architectures()], width=width()))
+            rows = [(name, ", ".join(tasks)) for name, tasks in exporter.traced_architectures()]
         except DependencyError:
-            print("not installed here: pip install 'edgenlp[trace]' lists and traces more")
+            print("traced through optimum-onnx: more, listed where it is installed: pip install 'edgenlp[trace]'")
+        else:
+            print("traced through optimum-onnx:")
+            print(facts(rows, width=width()))
         return
     place = {"revision": args.revision, "cache_dir": args.cache_dir, "offline": args.offline}
     if args.source is None or (args.out is None and not args.list_tensors):

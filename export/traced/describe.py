@@ -71,15 +71,11 @@ def windows_to_try(config: Mapping[str, object], declared: int | None) -> list[i
 def source_multiple(config: Mapping[str, object]) -> int:
     """What the sources of an encoder that attends in blocks are filled up to a multiple of; 1 of all others.
 
-    LongT5's blocks are `local_radius` + 1 tokens (`LongT5LocalAttention`), LED's `attention_window` (`_pad_to_window_size`).
+    LongT5's blocks are `local_radius` + 1 tokens (`LongT5LocalAttention`).
     """
     if config.get("model_type") == "longt5":
         radius = config.get("local_radius")
         return (radius if isinstance(radius, int) else 127) + 1
-    if config.get("model_type") == "led":
-        given = config.get("attention_window")
-        sizes = given if isinstance(given, list) else [given if isinstance(given, int) else 512]
-        return max(int(size) for size in sizes)
     return 1
 
 

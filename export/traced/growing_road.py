@@ -32,12 +32,14 @@ from .quantize import TracedGraph
 from .verify import Question
 from .writing import growing_of, join_crossings, write_decoder, write_source
 
-__all__ = ["Job", "write_writing"]
+__all__ = ["GIVEN", "Job", "raw_answers", "write_writing"]
 
 Floats = NDArray[np.float32]
 _WEIGHTS = "model.weights"
 _LONGEST, _LOGITS, _TOKENS = 64, 1 << 22, 256  # tokens of a text; logits that are compared; tokens of a run
 _PARITY = 1e-4  # relative error of the float32 graph
+# Among the tools of a bundle made of graphs that were given: PyTorch was not asked, so its parity is that with these
+GIVEN: Mapping[str, str] = {"compared with": "the graphs given"}
 _STEPS = 3  # texts that are also read in two parts and token by token
 
 
@@ -169,20 +171,22 @@ def _traced(
             f"{graphs} has no {missing[0]}; make the graphs with optimum-cli export onnx --task {optimum.MODELS[job.head][1]}"
             " --no-post-process"
         )
-    return graphs, _raw_answers(graphs, job, sources, texts), {}
+    multiple = source_multiple(job.checkpoint.config)
+    return graphs, raw_answers(graphs, job.head, multiple, sources, texts), GIVEN
 
 
-def _raw_answers(graphs: Path, job: Job, sources: list[list[int]], texts: list[list[int]]) -> list[Floats | None]:
-    """What an exporter's graphs, as they are, answer: one text at a time."""
-    if job.head == "causal-lm":
+def raw_answers(
+    graphs: Path, head: str, multiple: int, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
+) -> list[Floats | None]:
+    """What an exporter's graphs, as they are, answer: one text at a time, its source filled up to a `multiple` of tokens."""
+    if head == "causal-lm":
         session = Session(graphs / "model.onnx")
         return [_raw(session, {"input_ids": np.array([ids])}) for ids in texts]
     encoder, decoder = Session(graphs / "encoder_model.onnx"), Session(graphs / "decoder_model.onnx")
-    multiple = source_multiple(job.checkpoint.config)
     found: list[Floats | None] = []
     for source, ids in zip(sources, texts, strict=True):
         width = -(-len(source) // multiple) * multiple
-        filled = np.array([source + [0] * (width - len(source))])
+        filled = np.array([[*source] + [0] * (width - len(source))])
         mask = (np.arange(width) < len(source))[None].astype(np.int64)
         states = encoder.run({"input_ids": filled, "attention_mask": mask})["last_hidden_state"]
         found.append(

@@ -26,7 +26,7 @@ __all__ = ["MODELS", "OPSET", "Traced", "supported", "trace"]
 
 OPSET = 18  # the newest that torch's tracing exporter has been used with for years
 _INSTALL = "pip install 'edgenlp[trace]'"
-_NEEDED = ("torch", "transformers", "optimum.exporters.onnx")
+_NEEDED = ("torch", "transformers", "optimum.exporters.onnx.model_configs")  # the last fills the table of tasks
 
 # Head to the name of transformers' Auto class, and to optimum's name of the task
 MODELS: Mapping[str, tuple[str, str]] = {
@@ -39,10 +39,10 @@ MODELS: Mapping[str, tuple[str, str]] = {
     "token-classification": ("AutoModelForTokenClassification", "token-classification"),
 }
 _READING = ("hidden-states", "masked-lm", "question-answering", "sequence-classification", "token-classification")
-# Encoders that optimum 0.1 has no description of, and that trace like BERT with one of ours: model_type to whether type ids are read.
-_PLAIN: Mapping[str, bool] = {"funnel": True, "xlnet": True}
-# Encoder-decoders that optimum 0.1 has no description of, to the class of one with the same inputs
-_LIKE: Mapping[str, str] = {"led": "BartOnnxConfig"}
+# Encoders that optimum 0.1 has no description of, and that trace like BERT with one of ours, to their heads
+_PLAIN: Mapping[str, tuple[str, ...]] = {
+    "xlnet": tuple(head for head in _READING if head != "masked-lm")  # it predicts words in an order of its own
+}
 # What a checkpoint's config is changed to before it is loaded: the forms of these models that do not depend on the length
 _FULL: Mapping[str, Mapping[str, Any]] = {
     "big_bird": {"attention_type": "original_full"},
@@ -76,15 +76,15 @@ def supported() -> dict[str, tuple[str, ...]]:
     """
     with _quiet():
         _, _, tasks = _packages()
-        manager = tasks.TasksManager
-        table = manager._SUPPORTED_MODEL_TYPE
-        found: dict[str, tuple[str, ...]] = dict.fromkeys(_PLAIN, _READING) | dict.fromkeys(_LIKE, ("seq2seq-lm",))
-        for kind, exporters in table.items():
-            names = exporters.get("onnx", {})
-            heads = tuple(head for head, (_, task) in MODELS.items() if task in names)
-            # images and sounds have hidden states too: a text model has at least one head that only texts have, or reads ids
-            if heads and (set(heads) - {"hidden-states"}):
-                found[kind.replace("_", "-") if kind not in table else kind] = heads
+        configs = importlib.import_module("optimum.exporters.onnx.config")
+        texts = (configs.TextEncoderOnnxConfig, configs.TextDecoderOnnxConfig, configs.TextSeq2SeqOnnxConfig)
+        found: dict[str, tuple[str, ...]] = dict(_PLAIN)
+        for kind, exporters in tasks.TasksManager._SUPPORTED_MODEL_TYPE.items():
+            # a row is a description's class, its task filled in; images and sounds have descriptions of other kinds
+            made = {task: getattr(row, "func", row) for task, row in exporters.get("onnx", {}).items()}
+            heads = tuple(head for head, (_, task) in MODELS.items() if task in made and issubclass(made[task], texts))
+            if set(heads) - {"hidden-states"}:  # what has nothing but these is a part of another model
+                found[kind] = heads
     return found
 
 
@@ -148,10 +148,10 @@ def trace(
 def _packages() -> tuple[Any, Any, Any]:
     """torch, transformers, and optimum's table of tasks."""
     try:
-        torch, transformers, _ = (importlib.import_module(name) for name in _NEEDED)
+        torch, transformers, *_ = (importlib.import_module(name) for name in _NEEDED)
         return torch, transformers, importlib.import_module("optimum.exporters.tasks")
     except ImportError as error:
-        name = error.name or "optimum-onnx"
+        name = (error.name or "optimum").partition(".")[0].replace("optimum", "optimum-onnx")
         raise DependencyError(
             f"edgenlp writes no graph of its own for this architecture, and tracing it needs {name}: {_INSTALL}"
         ) from error
@@ -248,58 +248,9 @@ def _export(tasks: Any, model: Any, kind: str, head: str, out: Path, *, type_ids
     model.config.use_cache = True
     task = MODELS[head][1]
     more: dict[str, Any] = {"sequence_length": multiple * -(-16 // multiple)} if head == "seq2seq-lm" else {}
-    if kind in _LIKE:
-        more["custom_onnx_configs"] = _borrowed(model.config, _LIKE[kind])
-    with _free_chunks(kind):
-        convert.onnx_export_from_model(
-            model, out, task=task, opset=OPSET, do_validation=False, no_post_process=True, device="cpu", **more
-        )
-
-
-@contextlib.contextmanager
-def _free_chunks(kind: str) -> Iterator[None]:
-    """Let LED's windows be cut in a way that a trace does not hold to one length; the numbers are the same.
-
-    Its attention lays overlapping blocks out with `as_strided` (`LEDEncoderSelfAttention._chunk`), whose sizes and strides a trace
-    takes for constants; put beside each other, the halves of neighbouring blocks are the same blocks.
-    """
-    if kind != "led":
-        yield
-        return
-    torch = importlib.import_module("torch")
-    attention = importlib.import_module("transformers.models.led.modeling_led").LEDEncoderSelfAttention
-
-    def chunk(states: Any, window_overlap: int, onnx_export: bool = False) -> Any:
-        halves = states.view(states.size(0), -1, window_overlap, states.size(2))
-        return torch.cat([halves[:, :-1], halves[:, 1:]], dim=2)
-
-    def apply(self: Any, probabilities: Any, value: Any, window_overlap: int) -> Any:
-        batch, _, heads, size = value.size()
-        blocks = probabilities.transpose(1, 2).reshape(batch * heads, -1, window_overlap, 2 * window_overlap + 1)
-        rows = value.transpose(1, 2).reshape(batch * heads, -1, size)
-        rows = torch.nn.functional.pad(rows, (0, 0, window_overlap, window_overlap), value=-1)
-        thirds = rows.view(batch * heads, -1, window_overlap, size)
-        chunks = torch.cat([thirds[:, :-2], thirds[:, 1:-1], thirds[:, 2:]], dim=2)
-        context = torch.einsum("bcwd,bcdh->bcwh", (self._pad_and_diagonalize(blocks), chunks))
-        return context.reshape(batch, heads, -1, size).transpose(1, 2)
-
-    before = attention._chunk, attention._sliding_chunks_matmul_attn_probs_value
-    attention._chunk, attention._sliding_chunks_matmul_attn_probs_value = staticmethod(chunk), apply
-    try:
-        yield
-    finally:
-        attention._chunk, attention._sliding_chunks_matmul_attn_probs_value = staticmethod(before[0]), before[1]
-
-
-def _borrowed(config: Any, name: str) -> dict[str, Any]:
-    """Descriptions of the three graphs of an encoder-decoder, by optimum's class of another that has the same inputs."""
-    made = getattr(importlib.import_module("optimum.exporters.onnx.model_configs"), name)
-    base = made(config, task="text2text-generation", use_past=True)
-    return {
-        "encoder_model": base.with_behavior("encoder"),
-        "decoder_model": base.with_behavior("decoder", use_past=True, use_past_in_inputs=False),
-        "decoder_with_past_model": base.with_behavior("decoder", use_past=True, use_past_in_inputs=True),
-    }
+    convert.onnx_export_from_model(
+        model, out, task=task, opset=OPSET, do_validation=False, no_post_process=True, device="cpu", **more
+    )
 
 
 def _description(tasks: Any, config: Any, kind: str, head: str) -> Any:
@@ -308,7 +259,7 @@ def _description(tasks: Any, config: Any, kind: str, head: str) -> Any:
     known = tasks.TasksManager._SUPPORTED_MODEL_TYPE.get(kind, {}).get("onnx", {})
     if task in known:
         return known[task](config)
-    if kind not in _PLAIN:
+    if head not in _PLAIN.get(kind, ()):
         offered = ", ".join(sorted(known)) or "no task at all"
         raise UnsupportedError(
             f"{kind}: optimum-onnx {version('optimum-onnx')} has no {task} exporter for it, it has {offered}; try another --task, or"
@@ -316,7 +267,7 @@ def _description(tasks: Any, config: Any, kind: str, head: str) -> Any:
         )
     configs: Any = importlib.import_module("optimum.exporters.onnx.config")
     normalized = importlib.import_module("optimum.utils.normalized_config").NormalizedTextConfig
-    names = ("input_ids", "attention_mask", "token_type_ids")[: 3 if _PLAIN[kind] else 2]
+    names = ("input_ids", "attention_mask", "token_type_ids")
     axes = {0: "batch_size", 1: "sequence_length"}
 
     encoder: Any = configs.TextEncoderOnnxConfig

@@ -25,7 +25,7 @@ from ..tokenizer import convert_tokenizer
 from . import optimum, verify
 from .describe import Body, head_of, windows_to_try
 from .graphs import Traces, clean, read_graph
-from .growing_road import Job, write_writing
+from .growing_road import GIVEN, Job, write_writing
 from .names import Names
 from .quantize import TracedGraph
 from .reading import LAYOUTS, Facts, write_reading
@@ -148,7 +148,7 @@ def _answers(
         raise CheckpointError(
             f"{graphs} has no model.onnx but {found}; give the folder that optimum-cli export onnx wrote"
         )
-    return path, verify.run_single(path, windows, job.head), {}
+    return path, verify.run_single(path, windows, job.head), GIVEN
 
 
 def _layout(

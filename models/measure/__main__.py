@@ -27,7 +27,7 @@ import machine
 from page import PRECISIONS, complaints, kept_scores, replaced, tables
 from rows import Row, read_rows
 from scores import SCORES
-from timing import timed
+from timing import TIMES, timed
 
 import edgenlp
 
@@ -44,12 +44,15 @@ def main() -> int:
         if arguments.every > 1:
             results = {}
         for row, checkpoint in chosen:
-            mark = _mark(row, checkpoint, timed_too=arguments.times)
-            if results.get(row.name, {}).get("mark") == mark and not arguments.again:
+            mark = _mark(row, checkpoint)
+            before = results.get(row.name, {})
+            known = before["precisions"] if before.get("mark") == mark and not arguments.again else {}
+            lacks_times = arguments.times and any("ms" not in figures for figures in known.values())
+            if known and not lacks_times and not (arguments.ship and row.ships):
                 _say(f"{row.name}: as measured before")
                 continue
             try:
-                results[row.name] = {"mark": mark, **_measured(row, checkpoint, arguments)}
+                results[row.name] = {"mark": mark, **_measured(row, checkpoint, arguments, known)}
             except (edgenlp.EdgeNLPError, ValueError) as error:
                 raise ValueError(f"{row.name}: {error}") from error
             if arguments.every == 1:
@@ -118,19 +121,18 @@ def _chosen(rows: Mapping[str, Row], arguments: argparse.Namespace) -> list[tupl
     return found
 
 
-def _mark(row: Row, checkpoint: Path, *, timed_too: bool) -> str:
+def _mark(row: Row, checkpoint: Path) -> str:
     """What a result is of: another checkpoint, export, score or version gives another."""
-    digest = hashlib.sha256(
-        json.dumps([row.export, row.task, row.scores, edgenlp.__version__, timed_too], sort_keys=True).encode()
-    )
+    asked = [row.export, row.task, row.scores, edgenlp.__version__]
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
     for file in sorted(checkpoint.glob("*.safetensors")) or sorted(checkpoint.glob("*.bin")):
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
-def _measured(row: Row, checkpoint: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """All precisions of one model."""
+def _measured(row: Row, checkpoint: Path, arguments: argparse.Namespace, known: Mapping[str, Any]) -> dict[str, Any]:
+    """All precisions of one model; scores that are `known` are not asked for again."""
     from edgenlp_export import export
 
     wanted: dict[str, dict[str, Any]] = {name: {"precision": name} for name in PRECISIONS[:3]}
@@ -143,9 +145,7 @@ def _measured(row: Row, checkpoint: Path, arguments: argparse.Namespace) -> dict
         for name, options in wanted.items():
             bundle = export(source, Path(folder) / name, **{"task": row.task, "tolerance": float("inf"), **options})
             same = next((other for other in found if wanted[other] == options), None)
-            found[name] = (
-                found[same] if same else _figures(row, bundle, items, times=arguments.times, threads=arguments.threads)
-            )
+            found[name] = found[same] if same else _figures(row, bundle, items, known.get(name, {}), arguments)
             _say(f"{row.name} {name}: {found[name]['mb']:.1f} MB, {found[name]['scores']}")
         if arguments.ship and row.ships:
             target = MODELS / "edgenlp_models" / row.name
@@ -167,19 +167,24 @@ def _measured(row: Row, checkpoint: Path, arguments: argparse.Namespace) -> dict
 
 
 def _figures(
-    row: Row, bundle: edgenlp.Bundle, items: Mapping[str, list[Any]], *, times: bool, threads: int | None
+    row: Row,
+    bundle: edgenlp.Bundle,
+    items: Mapping[str, list[Any]],
+    known: Mapping[str, Any],
+    arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Size, scores and times of one bundle."""
-    scores: dict[str, Any] = {}
-    timing: dict[str, float] = {}
+    """Size, scores and times of one bundle, as far as they are not `known`."""
+    scores: dict[str, Any] = dict(known.get("scores", {}))
+    timing: dict[str, float] = {key: known[key] for key in TIMES if key in known}
     for name, each in items.items():
         score = SCORES[name]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is cut and what is missing; the score tells
-            with edgenlp.pipeline(score.task, model=bundle.folder, threads=threads) as task:
-                scores[name] = score.figures(task, each)
+            with edgenlp.pipeline(score.task, model=bundle.folder, threads=arguments.threads) as task:
+                if name not in scores:
+                    scores[name] = score.figures(task, each)
                 calls = [score.call(task, item) for item in each[:: max(1, len(each) // 51)]]
-        if times and not timing:
+        if arguments.times and not timing:
             timing = timed(score.task, bundle.folder, calls)
     return {"mb": round(bundle.size / 1e6, 2), "scores": scores, **timing}
 

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["timed"]
+__all__ = ["TIMES", "timed"]
+
+TIMES = ("ms", "cold_ms")
 
 _PROCESSES = 3
 _LEAST, _MOST, _SECONDS = 5, 50, 5.0  # calls of a process; none begins after so many seconds
