@@ -160,7 +160,7 @@ def test_keep_patterns_match_traced_tensors(opened: Callable[..., Model]) -> Non
 def test_tied_words_are_stored_once(opened: Callable[..., Model]) -> None:
     bundle = opened("roformer-masked-lm").bundle
     graph = onnx.load(bundle.path("model.onnx"), load_external_data=False).graph
-    tables = [tuple(item.dims) for item in graph.initializer if max(item.dims, default=0) > 100]
+    tables = [tuple(item.dims) for item in graph.initializer if len(item.dims) > 1 and max(item.dims) > 100]
     assert len(tables) == 1  # the word table, of all that is as long as the vocabulary and has a second dimension
 
 
@@ -191,10 +191,10 @@ def test_command_traces_where_edgenlp_has_no_graph(
     monkeypatch.setattr(optimum, "trace", trace)
     out = tmp_path / "out"
     assert main(["export", str(source), str(out), "--precision", "fp32", "--task", TASKS[head_of(name)]]) == 0
-    kind = name.partition("-")[0]
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == f"{kind}: edgenlp has no graph of its own for it; traced through optimum-onnx 0.1.0"
     bundle = open_model(out, threads=1).bundle
+    named = bundle.source.architecture
+    assert last == f"{named}: edgenlp has no graph of its own for it; traced through optimum-onnx 0.1.0"
     assert bundle.source.tools["optimum-onnx"] == "0.1.0"
     assert "compared with" not in bundle.source.tools
     assert bundle.parity["relative_error"] <= 1e-5
