@@ -98,7 +98,8 @@ CONFIGS: dict[str, Any] = {
         **IDS, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=2, num_heads=4, local_radius=7
     ),
 }  # fmt: skip
-GAINS = {"mobilebert": 0.5}  # it has no layer norms that would hold its states within bounds
+# mobilebert has no layer norms that would hold its states within bounds, squeezebert's layers are convolutions one token wide
+GAINS = {"mobilebert": 0.5, "squeezebert": 0.4}
 LINES = ["the film was not bad", "news of the price: it is for her, as with him", "a"]
 
 

@@ -207,7 +207,7 @@ def test_reason_of_optimum_is_told_in_one_line(
         raise ValueError("no operator for this\nTraceback ...")
 
     model = SimpleNamespace(config=SimpleNamespace(model_type="roformer"))
-    monkeypatch.setattr(optimum, "_packages", lambda: (None, SimpleNamespace(__version__="4"), None))
+    monkeypatch.setattr(optimum, "_packages", lambda what: (None, SimpleNamespace(__version__="4"), None))
     monkeypatch.setattr(optimum, "version", lambda name: "0.1.0")
     monkeypatch.setattr(optimum, "_load", lambda *_: model)
     monkeypatch.setattr(optimum, "_answer", lambda *_: np.zeros((1, 1), np.float32))
@@ -252,7 +252,7 @@ def test_missing_extra_is_named_with_its_command(
     with pytest.raises(DependencyError) as raised:
         edgenlp_export.export(unpacked("roformer-masked-lm"), tmp_path / "out")
     assert str(raised.value) == (
-        "edgenlp writes no graph of its own for this architecture, and tracing it needs torch: pip install 'edgenlp[trace]'"
+        "edgenlp has no graph of its own for roformer; tracing it needs torch: pip install 'edgenlp[trace]'"
     )
 
 

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import inspect
 import io
+import json
 import logging
 import os
 import warnings
@@ -75,7 +76,7 @@ def supported() -> dict[str, tuple[str, ...]]:
         DependencyError: The extra is not installed.
     """
     with _quiet():
-        _, _, tasks = _packages()
+        _, _, tasks = _packages("listing what can be traced")
         configs = importlib.import_module("optimum.exporters.onnx.config")
         texts = (configs.TextEncoderOnnxConfig, configs.TextDecoderOnnxConfig, configs.TextSeq2SeqOnnxConfig)
         found: dict[str, tuple[str, ...]] = dict(_PLAIN)
@@ -116,7 +117,8 @@ def trace(
         UnsupportedError: transformers or optimum does not take it; the message has their reason.
     """
     with _quiet():
-        torch, transformers, tasks = _packages()
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        torch, transformers, tasks = _packages(f"edgenlp has no graph of its own for {kind}; tracing it")
         model = _load(torch, transformers, folder, head)
         answers: list[NDArray[np.float32] | None] = []
         failed: Exception | None = None
@@ -145,16 +147,14 @@ def trace(
     return Traced(out, answers, tools)
 
 
-def _packages() -> tuple[Any, Any, Any]:
+def _packages(what: str) -> tuple[Any, Any, Any]:
     """torch, transformers, and optimum's table of tasks."""
     try:
         torch, transformers, *_ = (importlib.import_module(name) for name in _NEEDED)
         return torch, transformers, importlib.import_module("optimum.exporters.tasks")
     except ImportError as error:
         name = (error.name or "optimum").partition(".")[0].replace("optimum", "optimum-onnx")
-        raise DependencyError(
-            f"edgenlp writes no graph of its own for this architecture, and tracing it needs {name}: {_INSTALL}"
-        ) from error
+        raise DependencyError(f"{what} needs {name}: {_INSTALL}") from error
 
 
 @contextlib.contextmanager

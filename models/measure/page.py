@@ -44,7 +44,7 @@ def complaints(results: Mapping[str, Any], rows: Mapping[str, Row]) -> list[str]
     """What quantization costs too much of, a line each."""
     found = []
     for row in rows.values():
-        for name in row.scores if row.name in results else ():
+        for name in row.scores if row.ships and row.name in results else ():
             exact, shipped = (
                 _first(results[row.name]["precisions"][key]["scores"][name]) for key in ("fp32", "shipped")
             )
