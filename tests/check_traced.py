@@ -38,7 +38,7 @@ def check(kind: str, head: str, seed: int) -> bool:
             theirs = transformers.pipeline(TASKS[head], model=str(source), device="cpu")
             ours = edgenlp.pipeline(TASKS[head], model=out)
             for name, options in WRITTEN.items():
-                asked = {**options, "max_new_tokens": 20, "do_sample": False}
+                asked = {**options, "max_new_tokens": 12, "do_sample": False}  # the tiny models have windows of 64
                 same = all(ours(text, **asked) == theirs(text, **asked) for text in LINES)
                 line += f", {name} {'equal' if same else 'DIFFERENT'}"
                 equal &= same
