@@ -21,6 +21,7 @@ all of the same data; progress goes to stderr.
 
     python bench/run.py encoder --engines edgenlp,torch,optimum,openvino,ctranslate2 --rounds 5 --threads 2
     python bench/run.py encoder --engines edgenlp,edgenlp:precision=fp32,openvino:hint=f32 --cases 1x16,1x128
+    python bench/run.py encoder --models deberta-v3-small,modernbert-base,longformer-base --cases 1x128,8x128,1x2048
     python bench/run.py encoder --engines edgenlp,optimum --python optimum=/opt/peers/bin/python --out /tmp/trial
     python bench/run.py decoder --models gpt2,qwen2-0.5b --rounds 2
     python bench/run.py decoder --quick
@@ -43,6 +44,7 @@ from types import ModuleType
 from typing import Any
 
 import checkpoints
+import encoder_checkpoints
 import limits
 import machine
 import report
@@ -51,7 +53,12 @@ import seq2seq_checkpoints
 BENCH = Path(__file__).resolve().parent
 SETTINGS = ("warmup", "calls", "seconds", "tokens", "budget")  # what a worker is told of how long to time
 REFERENCE = "torch"  # the engine whose answers are right
-SHAPES = [*checkpoints.SIZES, *checkpoints.DECODERS, *seq2seq_checkpoints.SEQ2SEQ]
+SHAPES = [
+    *checkpoints.SIZES,
+    *encoder_checkpoints.ENCODERS,
+    *checkpoints.DECODERS,
+    *seq2seq_checkpoints.SEQ2SEQ,
+]
 
 
 class Failed(Exception):
@@ -102,11 +109,13 @@ class Bench:
     Args:
         arguments: the parsed command line.
         checkpoint: folder of the checkpoint.
+        cases: the cases that are timed.
     """
 
-    def __init__(self, arguments: argparse.Namespace, checkpoint: Path) -> None:
+    def __init__(self, arguments: argparse.Namespace, checkpoint: Path, cases: list[str]) -> None:
         self.arguments = arguments
         self.checkpoint = checkpoint
+        self.cases = cases
         self.reference = arguments.cache / f"reference-{os.getpid()}.npz"
 
     def worker(self, action: str, label: str, *flags: str) -> dict:
@@ -136,7 +145,7 @@ class Bench:
     def time(self, label: str, prepared: str) -> dict:
         """Load, check and time an engine once."""
         effort = self.arguments
-        flags = ["--prepared", prepared, "--reference", str(self.reference), "--cases", effort.cases]
+        flags = ["--prepared", prepared, "--reference", str(self.reference), "--cases", ",".join(self.cases)]
         for name in SETTINGS:
             flags += [f"--{name}", str(getattr(effort, name))]
         return self.worker("time", label, *flags)
@@ -217,17 +226,17 @@ def find_checkpoint(arguments: argparse.Namespace, model: str) -> tuple[Path, st
     """Return the checkpoint's folder and what to call it; a random one is written into the cache when first needed."""
     if arguments.checkpoint:
         return arguments.checkpoint, arguments.checkpoint.resolve().name
-    crossing = model in seq2seq_checkpoints.SEQ2SEQ
     writer, sources = checkpoints.write, (BENCH / "checkpoints.py").read_bytes()
-    if crossing:
-        writer, sources = seq2seq_checkpoints.write, sources + (BENCH / "seq2seq_checkpoints.py").read_bytes()
+    for module, own in ((encoder_checkpoints, "ENCODERS"), (seq2seq_checkpoints, "SEQ2SEQ")):
+        if model in getattr(module, own):
+            writer, sources = module.write, sources + Path(str(module.__file__)).read_bytes()
     source = hashlib.sha256(sources).hexdigest()[:8]
     folder = arguments.cache / "checkpoints" / f"{model}-{source}"
     if not folder.exists():
         say(f"write {model}")
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         writer(unfinished, model).rename(folder)
-    if crossing or model in checkpoints.DECODERS:
+    if model not in checkpoints.SIZES:
         return folder, f"random weights, {model}'s shape"
     sizes = checkpoints.SIZES[model]
     return folder, f"random weights, DistilBERT, {sizes['n_layers']} layers of {sizes['dim']} ({model})"
@@ -305,7 +314,8 @@ def compare(arguments: argparse.Namespace, workload: ModuleType, model: str, mea
     # 1) What is compared, and what the machine could do at best
     folder, name = find_checkpoint(arguments, model)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    inputs, cases = workload.inputs(config), arguments.cases.split(",")
+    inputs = workload.inputs(config)
+    cases = [case for case in arguments.cases.split(",") if case in inputs]  # others are longer than the model's window
     bounds = {case: workload.limits(config, inputs[case], measured) for case in cases} if measured else {}
 
     def share(case: str, entry: dict, measures: dict) -> float | None:
@@ -313,7 +323,7 @@ def compare(arguments: argparse.Namespace, workload: ModuleType, model: str, mea
 
     # 2) The rounds
     say(f"{arguments.workload}: {name}")
-    bench = Bench(arguments, folder)
+    bench = Bench(arguments, folder, cases)
     try:
         bench.answer()
         entries = rounds(bench, arguments.engines.split(","))

@@ -1,6 +1,5 @@
 """Rows over a cache: the arrays of a run of their graph, and one step. Knows no ids' meaning, and not how graphs divide the work."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenlp.cache import Cache, Layout
-from edgenlp.errors import BundleError, InputError, TooLongError
-from edgenlp.session import Binding, LogSoftmax, Session, Tensor
+from edgenlp.errors import BundleError, TooLongError
+from edgenlp.language_model import DecoderGraph, DecoderRows
+from edgenlp.session import Binding, Session, Tensor
 
 __all__ = ["Cached", "CachedRows", "Run", "layouts"]
 
@@ -20,7 +20,7 @@ _PAST, _PRESENT = "past_key_values.", "present."
 _AGAIN = "export the bundle again"
 
 
-class Cached:
+class Cached(DecoderGraph):
     """What a graph with a cache says of itself.
 
     Args:
@@ -31,41 +31,22 @@ class Cached:
     Attributes:
         past: Names of the cache's inputs.
         layouts: Of its buffers.
-        columns: Of the logits.
-        hidden_width: Width of the hidden states, None where the graph gives none.
     """
 
     def __init__(self, session: Session, *, longest: int) -> None:
-        self.session = session
-        self.longest = longest
         self.past = [name for name in session.inputs if name.startswith(_PAST)]
         presents = [name.replace(_PAST, _PRESENT) for name in self.past]
         columns = session.outputs["logits"].shape[-1] if "logits" in session.outputs else None
         if not self.past or not isinstance(columns, int) or any(name not in session.outputs for name in presents):
             raise BundleError(f"the graph is no decoder with a cache; {_AGAIN}")
-        self.columns = columns
         width = session.outputs["hidden"].shape[-1] if "hidden" in session.outputs else None
-        self.hidden_width = width if isinstance(width, int) else None
+        hidden_width = width if isinstance(width, int) else None
+        super().__init__(session, longest=longest, columns=columns, hidden_width=hidden_width)
         self.layouts = layouts(session, self.past)
 
-    @functools.cached_property
-    def log_softmax(self) -> Session:
-        """What turns logits into log-probabilities, made when it is first needed."""
-        return LogSoftmax.like(self.session)
-
     def cache(self, rows: int, capacity: int | None, *, most: int | None, hidden: bool) -> Cache:
-        """An empty cache; see `start` of the models.
-
-        Raises:
-            TooLongError: The capacity is beyond the window.
-            BundleError: Hidden states are wanted, and the graph gives none.
-        """
-        if hidden and self.hidden_width is None:
-            raise BundleError(f"the graph gives no hidden states, which contrastive search compares; {_AGAIN}")
-        size = self.longest if capacity is None else capacity
-        if size > self.longest:
-            raise TooLongError(f"{size} tokens are asked for, the model's window is {self.longest}")
-        return Cache(self.layouts, rows, max(rows, most or 0), max(1, size))
+        """An empty one; see `edgenlp.language_model.CausalLM.start`."""
+        return Cache(self.layouts, rows, *self.bounds(rows, capacity, most=most, hidden=hidden, remedy=_AGAIN))
 
 
 def layouts(session: Session, names: Sequence[str]) -> list[Layout]:
@@ -79,37 +60,12 @@ def _layout(item: Tensor) -> Layout:
     return Layout(item.name, item.shape[1], item.shape[3], item.dtype)
 
 
-class CachedRows:
-    """A batch of rows under way, and its steps.
-
-    Args:
-        graph: What takes them.
-        cache: Where they are held.
-        hidden: Whether hidden states are kept.
-    """
+class CachedRows(DecoderRows[Cached, Cache]):
+    """A batch of rows under way, and its steps; arguments are those of `DecoderRows`."""
 
     def __init__(self, graph: Cached, cache: Cache, *, hidden: bool) -> None:
-        self.cache = cache
-        self.hidden: list[Floats] = []
-        self._graph = graph
-        self._hidden_width = graph.hidden_width if hidden else None
+        super().__init__(graph, cache, hidden=hidden)
         self._step: Run | None = None
-        self._log_softmax: LogSoftmax | None = None
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """[rows] tokens that each row has read."""
-        return self.cache.lengths
-
-    @property
-    def capacity(self) -> int:
-        """Most tokens of a row."""
-        return self.cache.capacity
-
-    @property
-    def columns(self) -> int:
-        """Columns of the logits."""
-        return self._graph.columns
 
     def step(self, tokens: Integers) -> Floats:
         """Append one id to every row: `tokens` [rows] to logits [rows, columns], a buffer that the next step writes over."""
@@ -129,16 +85,6 @@ class CachedRows:
             self.hidden = [row[None].copy() for row in run.hidden]
         return run.logits
 
-    def log_softmax(self, logits: Floats) -> Floats:
-        """Log-probabilities of logits [rows, columns], in a buffer that the next call writes over."""
-        if self._log_softmax is None:
-            self._log_softmax = LogSoftmax(self._graph.log_softmax)
-        return self._log_softmax(logits)
-
-    def rewind(self, lengths: Sequence[int] | Integers) -> None:
-        """Forget all but the first lengths[row] tokens of each row."""
-        self.cache.rewind(lengths)
-
     def _run_of_steps(self) -> "Run":
         """What steps of all rows run with."""
         rows = self.cache.rows
@@ -149,13 +95,6 @@ class CachedRows:
     def _more(self) -> Mapping[str, NDArray[Any]]:
         """Inputs of a step beside those of every run."""
         return {}
-
-    def _check(self, counts: NDArray[np.int64]) -> None:
-        """Refuse numbers of ids [rows] that cannot be appended."""
-        if len(counts) != self.cache.rows or not len(counts) or counts.min() < 1:
-            raise InputError(f"{self.cache.rows} rows need at least one id each, found {counts.tolist()}")
-        if (most := int((self.lengths + counts).max())) > self.capacity:
-            raise TooLongError(f"a row of {most} tokens does not fit the cache of {self.capacity}; start with more")
 
 
 class Run:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edgenlp.bundle import Bundle
 from edgenlp.chat import check_messages
-from edgenlp.decoder import CachedSequences, Decoder
 from edgenlp.errors import InputError
+from edgenlp.language_model import CausalLM, HeldSequences
 
 if TYPE_CHECKING:
     from edgenlp.tasks.text_generation import TextGeneration
@@ -39,11 +39,11 @@ class Memory:
         ids: What the row has read.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: CausalLM) -> None:
         self.window = decoder.window
         self.columns = decoder.columns
         self.ids: list[int] = []
-        self.sequences: CachedSequences = decoder.start(1, decoder.window)
+        self.sequences: HeldSequences = decoder.start(1, decoder.window)
 
     def begin(self, ids: Sequence[int]) -> "Row":
         """The row, with the beginning of `ids` that it holds, at least one id less than all; the rest is forgotten."""
@@ -77,19 +77,19 @@ class Row:
         return self._inner.lengths
 
     def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
-        """See `edgenlp.decoder.Sequences.read`."""
+        """See `edgenlp.decode.rows.Sequences.read`."""
         logits = self._inner.read(ids, every=every)
         self._memory.ids += ids[0]
         return logits
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `edgenlp.decoder.Sequences.step`."""
+        """See `edgenlp.decode.rows.Sequences.step`."""
         logits = self._inner.step(tokens)
         self._memory.ids.append(int(tokens[0]))
         return logits
 
     def log_softmax(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `edgenlp.decoder.Sequences.log_softmax`."""
+        """See `edgenlp.decode.rows.Sequences.log_softmax`."""
         return self._inner.log_softmax(logits)
 
     def select(self, parents: Sequence[int]) -> None:
@@ -102,7 +102,7 @@ class Row:
             raise InputError("a conversation follows one sequence; set num_beams=1 and num_return_sequences=1")
 
     def rewind(self, lengths: Sequence[int]) -> None:
-        """See `edgenlp.decoder.Sequences.rewind`."""
+        """See `edgenlp.decode.rows.Sequences.rewind`."""
         self._memory.cut(int(lengths[0]))
 
 

@@ -14,7 +14,6 @@ from edgenlp.session import Session
 __all__ = ["CachedSequences", "Decoder"]
 
 Floats = NDArray[np.float32]
-Integers = NDArray[np.integer[Any]]
 
 # Tokens of a row from which the graph for prompts reads them: of an empty row, and of one that goes on, where a few tokens may be
 # steps that were guessed ahead, which must come out as steps do.
@@ -23,7 +22,7 @@ _INPUTS = {"input_ids", "position_ids", "rows", "seqlens_k", "total_sequence_len
 
 
 class Decoder(Cached):
-    """A decoder graph; many batches may be under way in it at once.
+    """A decoder graph with a cache in place (`edgenlp.language_model.CausalLM`).
 
     Args:
         session: The graph. Its inputs are `input_ids` [batch, sequence], `seqlens_k` [batch] (tokens of each row after the run, less
@@ -50,18 +49,7 @@ class Decoder(Cached):
     def start(
         self, rows: int, capacity: int | None = None, *, most: int | None = None, hidden: bool = False
     ) -> "CachedSequences":
-        """Begin a batch of empty sequences; their cache is allocated here, and nowhere else.
-
-        Args:
-            rows: How many.
-            capacity: Most tokens of each; None for the window.
-            most: Most rows that `select` may make of them.
-            hidden: Whether `hidden` is kept.
-
-        Raises:
-            TooLongError: The capacity is beyond the window.
-            BundleError: Hidden states are wanted, and the graph gives none.
-        """
+        """Begin a batch of empty sequences; see `edgenlp.language_model.CausalLM`."""
         return CachedSequences(self, self.cache(rows, capacity, most=most, hidden=hidden), hidden=hidden)
 
 
@@ -79,19 +67,9 @@ class CachedSequences(CachedRows):
         self._decoder = decoder
 
     def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
-        """Append at least one id to every row.
+        """Append at least one id to every row; see `edgenlp.decode.rows.Sequences`.
 
         Empty rows are read side by side, others one by one, all in runs of a bounded number of tokens.
-
-        Args:
-            ids: Per row, of any lengths.
-            every: Whether the logits after each id are wanted.
-
-        Returns:
-            Logits [rows, columns] after the last id of each row, or with `every` per row [ids, columns].
-
-        Raises:
-            TooLongError: A row does not fit the cache.
         """
         counts = np.array([len(item) for item in ids])
         self._check(counts)
@@ -116,10 +94,6 @@ class CachedSequences(CachedRows):
         if every:
             return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in found]
         return np.stack([parts[-1][-1] for parts in found])
-
-    def select(self, parents: Sequence[int] | Integers) -> None:
-        """Row i goes on as a copy of row parents[i]; rows that nobody names are gone."""
-        self.cache.select(parents)
 
     def _plan(self, counts: NDArray[np.int64]) -> Iterator[tuple[slice, int, int]]:
         """Runs: neighbouring rows, and the tokens of each that are read.

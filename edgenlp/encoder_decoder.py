@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from edgenlp.cache import Cache
 from edgenlp.cached import Cached, CachedRows
 from edgenlp.encode import padded, plan
-from edgenlp.errors import BundleError, InputError, TooLongError
+from edgenlp.errors import BundleError
+from edgenlp.language_model import Reading, counted_sources
 from edgenlp.session import Session, Tensor
 
-__all__ = ["EncoderDecoder", "Reading", "TargetSequences"]
+__all__ = ["EncoderDecoder", "TargetSequences"]
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.integer[Any]]
@@ -27,7 +28,7 @@ _AGAIN = "export the bundle again"
 
 
 class EncoderDecoder(Cached):
-    """An encoder's graph and its decoder's; many sources may be under way at once.
+    """An encoder's graph and its decoder's, which has a cache in place (`edgenlp.language_model.Seq2SeqLM`).
 
     Args:
         encoder: Inputs are `input_ids` [batch, sequence] and `lengths` [batch]; an output `cross.N` [2 n, batch, heads, sequence,
@@ -59,26 +60,10 @@ class EncoderDecoder(Cached):
         if not given or given != {name: decoder.inputs[name].shape[1::2] for name in crossings}:
             raise BundleError(f"the encoder does not give what the decoder's cross-attention reads; {_AGAIN}")
 
-    def read(self, sources: Sequence[Sequence[int]], *, batch_size: int | None = None) -> "Reading":
-        """Run the encoder.
-
-        Args:
-            sources: Ids, at least one each, of any lengths.
-            batch_size: Most sources in one run; None for as many as the budget of tokens holds.
-
-        Raises:
-            InputError: There is no source, or one is empty.
-            TooLongError: A source is longer than the window.
-        """
-        counts = [len(ids) for ids in sources]
-        if not counts or min(counts) < 1:
-            raise InputError("a source has no tokens: there is nothing to read; give text")
-        if (longest := max(counts)) > self.window:
-            raise TooLongError(
-                f"the input is {longest} tokens long, the model takes {self.window}; shorten it, or pass"
-                " long_input='truncate' or long_input='stride'"
-            )
-        runs = [sorted(members) for members in plan(counts, self.tokens, batch_size)]
+    def read(self, sources: Sequence[Sequence[int]], *, batch_size: int | None = None) -> Reading:
+        """Run the encoder; see `edgenlp.language_model.Seq2SeqLM`."""
+        counts = counted_sources(sources, self.window)
+        runs = [sorted(members) for members in plan(counts.tolist(), self.tokens, batch_size)]
         whole: dict[str, Floats] = {}
         for members in runs:
             found = self._run([list(sources[index]) for index in members])
@@ -88,12 +73,19 @@ class EncoderDecoder(Cached):
             for name, array in found.items():
                 if name not in whole:
                     parts, _, heads, _, size = array.shape
-                    whole[name] = np.zeros((parts, len(sources), heads, longest, size), np.float32)
+                    whole[name] = np.zeros((parts, len(sources), heads, counts.max(), size), np.float32)
                 whole[name][:, members, :, : array.shape[3]] = array
         held = {
             layer: array[part] for name, array in whole.items() for layer, part in _layers(name, self.crossings[name])
         }
-        return Reading(self, held, np.array(counts, np.int32))
+        return Reading(self, held, counts)
+
+    def targets(
+        self, reading: Reading, capacity: int | None = None, *, most: int | None = None, hidden: bool = False
+    ) -> "TargetSequences":
+        """Begin a target for each of the reading's sources; see `edgenlp.language_model.Reading.start`."""
+        cache = self.cache(len(reading.sources), capacity, most=most, hidden=hidden)
+        return TargetSequences(self, reading, cache, hidden=hidden)
 
     def _run(self, ids: list[list[int]]) -> dict[str, Floats]:
         lengths = np.array([len(item) for item in ids])
@@ -101,93 +93,25 @@ class EncoderDecoder(Cached):
         return self.encoder.run(feed, outputs=list(self.crossings))
 
 
-class Reading:
-    """Sources that were read: what targets are written from (`edgenlp.decode.rows.Model`).
-
-    Args:
-        model: What read them.
-        held: Name of each of the decoder's `cross.N.*` to [sources, heads, source, size].
-        lengths: [sources] tokens of each.
-        of: Source of each sequence that will be started; None for one sequence to each source.
-    """
-
-    def __init__(
-        self, model: EncoderDecoder, held: Mapping[str, Floats], lengths: NDArray[np.int32], of: Integers | None = None
-    ) -> None:
-        self.model = model
-        self.held = held
-        self.lengths = lengths
-        self.sources: Integers = np.arange(len(lengths)) if of is None else of
-
-    @property
-    def window(self) -> int:
-        """Most tokens of a target."""
-        return self.model.target_window
-
-    @property
-    def columns(self) -> int:
-        """Columns of the logits."""
-        return self.model.columns
-
-    def of(self, rows: Sequence[int]) -> "Reading":
-        """The same, with sequence i writing from source rows[i].
-
-        Raises:
-            InputError: There is no such source.
-        """
-        chosen = np.asarray(rows, np.int64)
-        if not len(chosen) or not 0 <= chosen.min() <= chosen.max() < len(self.lengths):
-            raise InputError(f"cannot write from sources {chosen.tolist()}: {len(self.lengths)} were read")
-        return Reading(self.model, self.held, self.lengths, chosen)
-
-    def start(
-        self, rows: int, capacity: int | None = None, *, most: int | None = None, hidden: bool = False
-    ) -> "TargetSequences":
-        """Begin targets, one for each source or for each that `of` named; their cache is allocated here, and nowhere else.
-
-        Args:
-            rows: How many.
-            capacity: Most tokens of each; None for the window.
-            most: Most rows that `select` may make of them.
-            hidden: Whether `hidden` is kept.
-
-        Raises:
-            InputError: There are not so many.
-            TooLongError: The capacity is beyond the window.
-            BundleError: Hidden states are wanted, and the graph gives none.
-        """
-        if rows != len(self.sources):
-            raise InputError(f"{rows} targets are asked for, there are sources for {len(self.sources)}")
-        return TargetSequences(self, self.model.cache(rows, capacity, most=most, hidden=hidden), hidden=hidden)
-
-
 class TargetSequences(CachedRows):
     """A batch of targets under way (`edgenlp.decode.rows.Sequences`).
 
     Args:
+        model: What writes them.
         reading: The sources.
         cache: Empty.
         hidden: Whether hidden states are kept.
     """
 
-    def __init__(self, reading: Reading, cache: Cache, *, hidden: bool = False) -> None:
-        super().__init__(reading.model, cache, hidden=hidden)
-        self._reading = reading
+    def __init__(self, model: EncoderDecoder, reading: Reading, cache: Cache, *, hidden: bool = False) -> None:
+        super().__init__(model, cache, hidden=hidden)
         self._sources = reading.sources
         self._crossing = _Crossing(reading, _shared(reading.sources))
 
     def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
-        """Append at least one id to every row, one after the other: what stands before a target is short.
+        """Append at least one id to every row; see `edgenlp.decode.rows.Sequences`.
 
-        Args:
-            ids: Per row, of any lengths.
-            every: Whether the logits after each id are wanted.
-
-        Returns:
-            Logits [rows, columns] after the last id of each row, or with `every` per row [ids, columns].
-
-        Raises:
-            TooLongError: A row does not fit the cache.
+        Ids go in one after the other: what stands before a target is short.
         """
         counts = np.array([len(item) for item in ids])
         self._check(counts)
@@ -209,7 +133,7 @@ class TargetSequences(CachedRows):
 
     def select(self, parents: Sequence[int] | Integers) -> None:
         """Row i goes on as a copy of row parents[i]; rows that nobody names are gone."""
-        self.cache.select(parents)
+        super().select(parents)
         self._sources = self._sources[np.asarray(parents, np.int64)]
         if self._crossing.take(_shared(self._sources)):
             self._step = None  # it is bound to what has moved

@@ -11,8 +11,9 @@ from edgenlp.decoder import Decoder
 from edgenlp.encode import Encoder
 from edgenlp.encoder_decoder import EncoderDecoder
 from edgenlp.errors import BundleError, InputError
-from edgenlp.growing import GrowingDecoder
-from edgenlp.growing_seq2seq import GrowingEncoderDecoder
+from edgenlp.growing.decoder import GrowingDecoder
+from edgenlp.growing.encoder_decoder import GrowingEncoderDecoder
+from edgenlp.language_model import CausalLM, Seq2SeqLM
 from edgenlp.session import PRESETS, Session
 from edgenlp.tokens import Tokens
 
@@ -55,25 +56,25 @@ class Model:
         return found
 
     @property
-    def decoder(self) -> Decoder:
+    def decoder(self) -> CausalLM:
         """Ids to logits, with a cache.
 
         Raises:
             BundleError: The bundle has no decoder.
         """
-        found: Decoder | None = self.passes.get("decoder")
+        found: CausalLM | None = self.passes.get("decoder")
         if found is None:
             raise BundleError(f"{self.bundle.folder} holds no decoder; it serves {', '.join(self.bundle.tasks)}")
         return found
 
     @property
-    def seq2seq(self) -> EncoderDecoder:
+    def seq2seq(self) -> Seq2SeqLM:
         """Ids of a source to what targets are written from.
 
         Raises:
             BundleError: The bundle has no encoder and decoder.
         """
-        found: EncoderDecoder | None = self.passes.get("seq2seq")
+        found: Seq2SeqLM | None = self.passes.get("seq2seq")
         if found is None:
             raise BundleError(
                 f"{self.bundle.folder} holds no encoder-decoder; it serves {', '.join(self.bundle.tasks)}"
@@ -121,7 +122,7 @@ def open_model(
     return Model(bundle, tokens, passes, next(iter(sessions.values())).threads, target)
 
 
-def _passes(bundle: Bundle, sessions: Mapping[str, Session], tokens: int) -> dict[str, Any]:
+def _passes(bundle: Bundle, sessions: Mapping[str, Session], tokens: int) -> dict[str, Encoder | CausalLM | Seq2SeqLM]:
     """What runs the graphs, by role; a traced graph's takes the place of that of a graph with a cache in place."""
     if unknown := sorted(set(sessions) - {"decoder", "encoder", "prompt"}):
         raise BundleError(f"the bundle has a {unknown[0]!r} graph, which this edgenlp cannot run; upgrade edgenlp")
@@ -132,7 +133,7 @@ def _passes(bundle: Bundle, sessions: Mapping[str, Session], tokens: int) -> dic
             traced = GrowingEncoderDecoder(*both, growing, window=window, target_window=target, tokens=tokens)
             return {"seq2seq": traced}
         return {"seq2seq": EncoderDecoder(*both, window=window, target_window=target, tokens=tokens)}
-    passes: dict[str, Any] = {}
+    passes: dict[str, Encoder | CausalLM | Seq2SeqLM] = {}
     if "encoder" in sessions:
         passes["encoder"] = Encoder(sessions["encoder"], window=window, tokens=tokens)
     if "decoder" in sessions and growing:

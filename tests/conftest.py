@@ -3,14 +3,16 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import edgenlp_export
+import numpy as np
 import pytest
 from checkpoints import write_checkpoint
 from decoder_checkpoints import write_decoder
+from goldens import Window
 from seq2seq_goldens import write_case
 
 from edgenlp.model import Model, open_model
@@ -62,6 +64,25 @@ def opener(write: Callable[..., Path]) -> Iterator[OpenBundle]:
 
         yield opened
         models.clear()
+
+
+def outputs(model: Model, windows: Sequence[Window], rows: Sequence[Sequence[int]] | None) -> list[np.ndarray]:
+    """What an encoder gives of each window."""
+    (name,) = model.encoder.outputs
+    return [found[name] for found in model.encoder(windows, rows=rows)]
+
+
+def check_loss(model: Model, name: str, found: np.ndarray, expected: np.ndarray, report: Callable[[str], None]) -> None:
+    """That a quantized bundle was within its tolerance at export, and is about so near to transformers; both are reported."""
+    relative = float(np.sqrt(np.mean((found - expected) ** 2)) / expected.std())
+    measured, precision = model.bundle.parity, model.bundle.precision
+    report(
+        f"{precision:10} {name} relative error {measured['relative_error']:.4f} at export,"
+        f" {relative:.4f} against transformers; lowest cosine {measured['cosine']:.4f}"
+    )
+    tolerance = edgenlp_export.SCHEMES[precision].tolerance
+    assert measured["relative_error"] <= tolerance
+    assert relative <= 1.5 * tolerance
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from checkpoint_tensors import Tensor, write_safetensors
 from checkpoints import ENTITIES, HEADS, NLI
-from goldens import Window
+from goldens import Window, chosen_rows
 from tokenizer_folders import DEBERTA, byte_level, unigram, write_json
 
 __all__ = ["CALLS", "CASES", "DISTANCES", "FAMILIES", "VOCABULARY", "rows_of", "windows_of", "write_deberta"]
@@ -320,7 +320,5 @@ def windows_of(name: str) -> list[Window]:
 
 
 def rows_of(name: str) -> list[list[int]] | None:
-    """The positions whose outputs are kept, of a masked LM."""
-    if CASES[name]["head"] != "masked_lm":
-        return None
-    return [sorted({0, len(window.ids) // 2, len(window.ids) - 1}) for window in windows_of(name)]
+    """`chosen_rows` of case `name`."""
+    return chosen_rows(CASES[name]["head"], windows_of(name))

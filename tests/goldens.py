@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from checkpoints import ARCHITECTURES
 
-__all__ = ["GOLDENS", "MODELS", "Window", "kept", "load_models", "load_tasks", "rows_of", "windows_of"]
+__all__ = ["GOLDENS", "MODELS", "Window", "chosen_rows", "kept", "load_models", "load_tasks", "rows_of", "windows_of"]
 
 GOLDENS = Path(__file__).parent / "data" / "goldens"
 LENGTHS = (1, 3, 17, 64)
@@ -112,10 +112,15 @@ def windows_of(name: str) -> list[Window]:
 
 
 def rows_of(name: str) -> list[list[int]] | None:
+    """`chosen_rows` of case `name`."""
+    return chosen_rows(MODELS[name]["head"], windows_of(name))
+
+
+def chosen_rows(head: str, windows: Sequence[Window]) -> list[list[int]] | None:
     """The positions of each window whose outputs are kept, for a masked LM; None for other heads."""
-    if MODELS[name]["head"] != "masked_lm":
+    if head != "masked_lm":
         return None
-    return [sorted({0, len(window.ids) // 2, len(window.ids) - 1}) for window in windows_of(name)]
+    return [sorted({0, len(window.ids) // 2, len(window.ids) - 1}) for window in windows]
 
 
 def kept(name: str, outputs: Sequence[np.ndarray]) -> np.ndarray:

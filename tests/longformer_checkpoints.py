@@ -14,7 +14,7 @@ import numpy as np
 from checkpoint_architectures import ARCHITECTURES
 from checkpoint_tensors import Tensor, encoder, head_tensors, write_safetensors
 from checkpoints import ENTITIES, HEADS, NLI
-from goldens import GOLDENS, Json, Window
+from goldens import GOLDENS, Json, Window, chosen_rows
 from tokenizer_folders import DATA, byte_level, word_piece, write_json
 
 __all__ = ["CALLS", "MODELS", "kept", "load_calls", "load_models", "rows_of", "windows_of", "write_longformer"]
@@ -140,10 +140,8 @@ def windows_of(name: str) -> list[Window]:
 
 
 def rows_of(name: str) -> list[list[int]] | None:
-    """The positions of each window whose outputs are kept, for a masked LM; None for other heads."""
-    if MODELS[name]["head"] != "masked_lm":
-        return None
-    return [sorted({0, len(window.ids) // 2, len(window.ids) - 1}) for window in windows_of(name)]
+    """`chosen_rows` of case `name`."""
+    return chosen_rows(MODELS[name]["head"], windows_of(name))
 
 
 def kept(name: str, outputs: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from checkpoint_tensors import Tensor, write_safetensors
-from goldens import Json, Window
+from goldens import Json, Window, chosen_rows
 from tokenizer_folders import TOKENIZERS, write_json
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -254,10 +254,8 @@ def windows_of(name: str) -> list[Window]:
 
 
 def rows_of(name: str) -> list[list[int]] | None:
-    """The positions of each window whose outputs are kept, for a masked LM; None for other heads."""
-    if CASES[name]["head"] != "masked_lm":
-        return None
-    return [sorted({0, len(window.ids) // 2, len(window.ids) - 1}) for window in windows_of(name)]
+    """`chosen_rows` of case `name`."""
+    return chosen_rows(CASES[name]["head"], windows_of(name))
 
 
 def kept(name: str, outputs: Sequence[np.ndarray]) -> np.ndarray:

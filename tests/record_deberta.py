@@ -17,7 +17,7 @@ import transformers
 from deberta_checkpoints import CALLS, CASES, DISTANCES, rows_of, windows_of, write_deberta
 from deberta_goldens import kept
 from goldens import GOLDENS
-from record_models import CLASSES
+from recording import CLASSES, VERSIONS, loaded, outputs, record
 from safetensors.torch import load_file
 from torch import nn
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
@@ -25,15 +25,13 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_po
 
 def load(folder: Path, case: Mapping[str, Any]) -> nn.Module:
     """The model, with every tensor of the file in its place and none left over."""
-    factory, stored, widths = CLASSES[case["head"]], case.get("stored_layers"), case.get("ffn_widths")
-    config = transformers.AutoConfig.from_pretrained(folder)
+    write_deberta(folder, **case)
+    stored, widths = case.get("stored_layers"), case.get("ffn_widths")
     if not stored and not widths:
-        model, report = factory.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
-        if report["missing_keys"] or report["unexpected_keys"] or report["mismatched_keys"]:
-            raise SystemExit(f"{case}: {report}")
-        return model.eval()
+        return loaded(folder, case)
+    config = transformers.AutoConfig.from_pretrained(folder)
     config.num_hidden_layers = min(config.num_hidden_layers, len(stored or widths))
-    model = factory.from_config(config)
+    model = CLASSES[case["head"]].from_config(config)
     for layer, width in zip(model.base_model.encoder.layer, widths or (), strict=False):
         layer.intermediate.dense = nn.Linear(config.hidden_size, width)
         layer.output.dense = nn.Linear(width, config.hidden_size)
@@ -51,26 +49,9 @@ def load(folder: Path, case: Mapping[str, Any]) -> nn.Module:
     return model.eval()
 
 
-def run(model: nn.Module, name: str) -> list[np.ndarray]:
-    """Per window what `Encoder` has to give."""
-    rows, results = rows_of(name), []
-    for place, window in enumerate(windows_of(name)):
-        ids = torch.tensor([window.ids])
-        with torch.no_grad():
-            output = model(
-                input_ids=ids, token_type_ids=torch.tensor([window.type_ids]), attention_mask=torch.ones_like(ids)
-            )
-        match CASES[name]["head"]:
-            case "question_answering":
-                values = torch.stack([output.start_logits[0], output.end_logits[0]], -1)
-            case "encoder":
-                values = output.last_hidden_state[0]
-            case "masked_lm":
-                values = output.logits[0][rows[place]]
-            case _:
-                values = output.logits[0]
-        results.append(values.numpy())
-    return results
+def outputs_of(model: nn.Module, name: str) -> np.ndarray:
+    """What is kept of a case's outputs."""
+    return kept(name, outputs(model, CASES[name]["head"], windows_of(name), rows_of(name), typed=True))
 
 
 def distances(buckets: int, farthest: int, length: int) -> list[int]:
@@ -97,17 +78,12 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
-    arrays = {}
+    arrays = {f"{number:02}": found for number, found in enumerate(record(CASES, load, outputs_of))}
     with tempfile.TemporaryDirectory() as place:
-        for number, (name, case) in enumerate(CASES.items()):
-            folder = write_deberta(Path(place, f"{number:02}"), **case)
-            arrays[f"{number:02}"] = kept(name, run(load(folder, case), name))
-            print(name, arrays[f"{number:02}"].shape, arrays[f"{number:02}"].std())
         answered = calls(Path(place))
     np.savez_compressed(GOLDENS / "deberta.npz", **arrays)
-    versions = {"transformers": transformers.__version__, "torch": torch.__version__}
     found = {
-        "versions": versions,
+        "versions": VERSIONS,
         "cases": list(CASES),
         "distances": [distances(*case) for case in DISTANCES],
         "calls": answered,

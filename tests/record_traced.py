@@ -97,6 +97,15 @@ CONFIGS: dict[str, Any] = {
     "longt5": transformers.LongT5Config(
         **IDS, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=2, num_heads=4, local_radius=7
     ),
+    "longt5_global": transformers.LongT5Config(
+        **IDS, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=2, num_heads=4, local_radius=7,
+        encoder_attention_type="transient-global", global_block_size=4
+    ),
+    "led": transformers.LEDConfig(
+        **IDS, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
+        encoder_ffn_dim=48, decoder_ffn_dim=48, max_encoder_position_embeddings=64, max_decoder_position_embeddings=48,
+        attention_window=[8, 4],
+    ),
 }  # fmt: skip
 # mobilebert has no layer norms that would hold its states within bounds, squeezebert's layers are convolutions one token wide
 GAINS = {"mobilebert": 0.5, "squeezebert": 0.4}
@@ -106,7 +115,7 @@ LINES = ["the film was not bad", "news of the price: it is for her, as with him"
 def heads_of(kind: str) -> tuple[str, ...]:
     if kind in ("codegen", "gptj", "stablelm"):
         return ("causal-lm",)
-    if kind == "longt5":
+    if kind in ("led", "longt5", "longt5_global"):
         return ("seq2seq-lm",)
     return tuple(head for head in HEADS if kind != "xlnet" or head != "masked-lm")
 

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import edgenlp_export
 import numpy as np
 import onnx
 import pytest
-from conftest import OpenBundle, opener
+from conftest import OpenBundle, check_loss, opener, outputs
 from deberta_checkpoints import CASES, DISTANCES, rows_of, windows_of, write_deberta
 from deberta_goldens import kept, load_answers, load_outputs
 from edgenlp_export import SCHEMES
@@ -21,7 +21,6 @@ from test_tasks_golden import differences
 
 import edgenlp
 from edgenlp import CheckpointError, UnsupportedError
-from edgenlp.model import Model
 
 OUTPUTS, ANSWERS = load_outputs(), load_answers()
 QUANTIZED = [precision for precision in SCHEMES if precision != "fp32"]
@@ -32,11 +31,6 @@ HEADS = ("sequence_classification", "token_classification", "question_answering"
 def open_deberta() -> Iterator[OpenBundle]:
     """As `open_bundle_of`, from arguments of `write_deberta`."""
     yield from opener(lambda folder, **case: write_deberta(folder, **case))
-
-
-def outputs(model: Model, windows: Sequence[Window], rows: Sequence[Sequence[int]] | None) -> list[np.ndarray]:
-    (name,) = model.encoder.outputs
-    return [found[name] for found in model.encoder(windows, rows=rows)]
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -88,14 +82,7 @@ def test_quantized_bundle_stays_within_its_tolerance(
 ) -> None:
     model = open_deberta(CASES[name], precision=precision, tolerance=float("inf"))
     found = kept(name, outputs(model, windows_of(name), rows_of(name)))
-    relative = float(np.sqrt(np.mean((found - OUTPUTS[name]) ** 2)) / OUTPUTS[name].std())
-    measured = model.bundle.parity
-    report(
-        f"{precision:10} deberta, {name:17} relative error {measured['relative_error']:.4f} at export,"
-        f" {relative:.4f} against transformers; lowest cosine {measured['cosine']:.4f}"
-    )
-    assert measured["relative_error"] <= SCHEMES[precision].tolerance
-    assert relative <= 1.5 * SCHEMES[precision].tolerance
+    check_loss(model, f"deberta, {name:17}", found, OUTPUTS[name], report)
 
 
 def test_only_the_rows_of_near_distances_are_multiplied(open_deberta: OpenBundle, tmp_path: Path) -> None:

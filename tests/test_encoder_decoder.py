@@ -14,8 +14,9 @@ from seq2seq_goldens import BEAMS, case_of, sources_of, targets_of
 from edgenlp import cached
 from edgenlp.decode.generate import generate
 from edgenlp.decode.options import merged
-from edgenlp.encoder_decoder import EncoderDecoder, Reading, TargetSequences
+from edgenlp.encoder_decoder import EncoderDecoder, TargetSequences
 from edgenlp.errors import BundleError, InputError, TooLongError
+from edgenlp.language_model import Reading
 from edgenlp.model import Model
 from edgenlp.session import Binding, Session, Tensor
 

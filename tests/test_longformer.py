@@ -9,7 +9,7 @@ import edgenlp_export
 import numpy as np
 import onnx
 import pytest
-from conftest import OpenBundle, opener
+from conftest import OpenBundle, check_loss, opener, outputs
 from edgenlp_export import SCHEMES, families
 from edgenlp_export.checkpoint import open_checkpoint
 from edgenlp_export.graph import Graph
@@ -29,7 +29,6 @@ from test_tasks_golden import differences
 
 import edgenlp
 from edgenlp.errors import CheckpointError, UnsupportedError, VerificationError
-from edgenlp.model import Model
 from edgenlp.session import Session
 
 GOLDENS = load_models()
@@ -42,11 +41,6 @@ LENGTHS = (1, 2, 8, 31, 32, 33, 40, 41, 48, 49, 64, 65, 97, 255, 256)  # about b
 def open_longformer_of() -> Iterator[OpenBundle]:
     """As `open_bundle_of`, from arguments of `write_longformer`."""
     yield from opener(write_longformer)
-
-
-def outputs(model: Model, windows: Sequence[Window], rows: Sequence[Sequence[int]] | None) -> list[np.ndarray]:
-    (name,) = model.encoder.outputs
-    return [found[name] for found in model.encoder(windows, rows=rows)]
 
 
 def reference(folder: Path, case: Json, windows: Sequence[Window]) -> list[np.ndarray]:
@@ -194,14 +188,7 @@ def test_quantized_bundle_stays_within_its_tolerance(
 ) -> None:
     model = open_longformer_of(MODELS[head], precision=precision, tolerance=float("inf"))
     found = kept(head, outputs(model, windows_of(head), rows_of(head)))
-    relative = float(np.sqrt(np.mean((found - GOLDENS[head]) ** 2)) / GOLDENS[head].std())
-    measured = model.bundle.parity
-    report(
-        f"{precision:10} longformer {head:24} relative error {measured['relative_error']:.4f} at export,"
-        f" {relative:.4f} against transformers; lowest cosine {measured['cosine']:.4f}"
-    )
-    assert measured["relative_error"] <= SCHEMES[precision].tolerance
-    assert relative <= 1.5 * SCHEMES[precision].tolerance
+    check_loss(model, f"longformer {head:24}", found, GOLDENS[head], report)
 
 
 @pytest.mark.parametrize("call", load_calls(), ids=lambda call: f"{call['task']}: {call['kwargs']}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import OpenBundle, opener
+from conftest import OpenBundle, check_loss, opener, outputs
 from edgenlp_export import SCHEMES, export
 from edgenlp_export.checkpoint import open_checkpoint
 from edgenlp_export.families import modernbert_checkpoints
@@ -31,11 +31,6 @@ QUANTIZED = [precision for precision in SCHEMES if precision != "fp32"]
 def opened() -> Iterator[OpenBundle]:
     """From arguments of `write_modernbert` to the opened bundle."""
     yield from opener(write_modernbert)
-
-
-def outputs(model: Model, windows: Sequence[Window], rows: Sequence[Sequence[int]] | None) -> list[np.ndarray]:
-    (name,) = model.encoder.outputs
-    return [found[name] for found in model.encoder(windows, rows=rows)]
 
 
 def nodes(model: Model) -> list[onnx.NodeProto]:
@@ -153,14 +148,7 @@ def test_quantized_bundle_stays_within_its_tolerance(
 ) -> None:
     model = opened(CASES[name], precision=precision, tolerance=float("inf"))
     found = kept(name, outputs(model, windows_of(name), rows_of(name)))
-    relative = float(np.sqrt(np.mean((found - EXPECTED[name]) ** 2)) / EXPECTED[name].std())
-    measured = model.bundle.parity
-    report(
-        f"{precision:10} modernbert, {name:10} relative error {measured['relative_error']:.4f} at export,"
-        f" {relative:.4f} against transformers; lowest cosine {measured['cosine']:.4f}"
-    )
-    assert measured["relative_error"] <= SCHEMES[precision].tolerance
-    assert relative <= 1.5 * SCHEMES[precision].tolerance
+    check_loss(model, f"modernbert, {name:10}", found, EXPECTED[name], report)
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,17 @@
 """Graphs against transformers 4.57.6: the same numbers, for every architecture, head and oddity of a checkpoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from checkpoints import ARCHITECTURES
-from conftest import OpenBundle
+from conftest import OpenBundle, check_loss, outputs
 from edgenlp_export import SCHEMES
 from goldens import MODELS, Window, kept, load_models, rows_of, windows_of
-
-from edgenlp.model import Model
 
 GOLDENS = load_models()
 HEADS = ("sequence_classification", "token_classification", "question_answering", "masked_lm", "encoder")
 QUANTIZED = [precision for precision in SCHEMES if precision != "fp32"]
-
-
-def outputs(model: Model, windows: Sequence[Window], rows: Sequence[Sequence[int]] | None) -> list[np.ndarray]:
-    (name,) = model.encoder.outputs
-    return [found[name] for found in model.encoder(windows, rows=rows)]
 
 
 @pytest.mark.parametrize("name", GOLDENS)
@@ -52,11 +45,4 @@ def test_quantized_bundle_stays_within_its_tolerance(
     name = f"{architecture}, encoder"
     model = open_bundle_of(MODELS[name], precision=precision, tolerance=float("inf"))
     found = kept(name, outputs(model, windows_of(name), None))
-    relative = float(np.sqrt(np.mean((found - GOLDENS[name]) ** 2)) / GOLDENS[name].std())
-    measured = model.bundle.parity
-    report(
-        f"{precision:10} {architecture:12} relative error {measured['relative_error']:.4f} at export,"
-        f" {relative:.4f} against transformers; lowest cosine {measured['cosine']:.4f}"
-    )
-    assert measured["relative_error"] <= SCHEMES[precision].tolerance
-    assert relative <= 1.5 * SCHEMES[precision].tolerance
+    check_loss(model, f"{architecture:12}", found, GOLDENS[name], report)

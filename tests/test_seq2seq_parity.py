@@ -27,7 +27,8 @@ from edgenlp.decode.generate import generate
 from edgenlp.decode.options import Generation, merged
 from edgenlp.decode.rows import Generated
 from edgenlp.encode import padded
-from edgenlp.encoder_decoder import EncoderDecoder, Reading, TargetSequences
+from edgenlp.encoder_decoder import EncoderDecoder, TargetSequences
+from edgenlp.language_model import Reading
 from edgenlp.model import Model
 
 Floats = NDArray[np.float32]

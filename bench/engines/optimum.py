@@ -28,7 +28,10 @@ def prepare_encoder(checkpoint: Path, out: Path, options: dict[str, str]) -> Non
     from optimum.onnxruntime import ORTModelForSequenceClassification, ORTQuantizer
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
-    model = ORTModelForSequenceClassification.from_pretrained(checkpoint, export=True)
+    try:
+        model = ORTModelForSequenceClassification.from_pretrained(checkpoint, export=True)
+    except ValueError as error:  # of another kind than this one, it is not of an architecture that is not there
+        raise NotImplementedError(" ".join(str(error).split())) from error
     if options["precision"] == "fp32":
         model.save_pretrained(out)
         return

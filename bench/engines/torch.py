@@ -28,14 +28,15 @@ def prepare_encoder(checkpoint: Path, out: Path, options: dict[str, str]) -> Non
 
 
 def load_encoder(prepared: Path, threads: int, options: dict[str, str]) -> Callable[[Texts], np.ndarray]:
-    """Open the checkpoint in fp32 and eval mode."""
+    """Open the checkpoint in fp32 and eval mode; a family without sdpa gets transformers' eager attention."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
+    attention = None if options["attention"] == "sdpa" else options["attention"]
     model = AutoModelForSequenceClassification.from_pretrained(
-        prepared, attn_implementation=options["attention"], dtype=torch.float32
+        prepared, attn_implementation=attention, dtype=torch.float32
     ).eval()
 
     def call(texts: Texts) -> np.ndarray:

@@ -4,7 +4,7 @@ A pass is nearly all matrix products, so it lives between two regimes. One short
 does little with it: bound by memory, or by the cache that holds the weights between two calls. Many tokens (8x128,
 32x32) reuse each weight hundreds of times: bound by the cores' int8 or fp32 arithmetic. One long text (1x512) adds
 attention, which grows with the square of the length and which most engines leave in floating point. The ragged batch,
-16 texts of 5 to 128 tokens, shows what an engine pays for padding.
+16 texts of 5 to 128 tokens, shows what an engine pays for padding. The long texts are for models whose window holds them.
 """
 
 import time
@@ -22,12 +22,15 @@ CASES = {
     "1x512": "one text of 512 tokens",
     "32x32": "32 texts of 32 tokens",
     "ragged": "16 texts of 5 to 128 tokens",
+    "1x2048": "one text of 2,048 tokens",
+    "1x4096": "one text of 4,096 tokens",
+    "1x8192": "one text of 8,192 tokens",
 }
 MEASURES = {"ms": "Milliseconds per call, lower is better"}
 HIGHER = ()
 MODELS = ("base",)
 ENGINES = ("edgenlp", "torch", "optimum", "openvino", "ctranslate2")
-DEFAULTS = {"rounds": 5, "warmup": 3, "calls": 5, "seconds": 1.0}
+DEFAULTS = {"rounds": 5, "warmup": 3, "calls": 5, "seconds": 1.0, "cases": "1x16,1x128,8x128,1x512,32x32,ragged"}
 QUICK = {"rounds": 1, "cases": "1x16,1x128", "seconds": 0.2}
 CHECKS = {"error": "error / spread", "top1": "same label"}
 EXPLAINED = (
@@ -59,11 +62,12 @@ def draw(random: np.random.RandomState, length: int, vocabulary: int) -> list[in
 
 
 def inputs(config: dict) -> dict[str, Texts]:
-    """Return every case's token ids; seed 0 on every machine."""
+    """Return the token ids of every case that fits the model's window; seed 0 on every machine."""
     random, vocabulary = np.random.RandomState(0), config["vocab_size"]
     ragged = random.randint(5, 129, 16).tolist()
     lengths = {"1x16": [16], "1x128": [128], "8x128": [128] * 8, "1x512": [512], "32x32": [32] * 32, "ragged": ragged}
-    return {case: [draw(random, length, vocabulary) for length in lengths[case]] for case in CASES}
+    lengths |= {f"1x{length}": [length] for length in (2048, 4096, 8192) if length <= config["max_position_embeddings"]}
+    return {case: [draw(random, length, vocabulary) for length in own] for case, own in lengths.items()}
 
 
 def measure(call: Callable[[Texts], np.ndarray], texts: Texts) -> tuple[np.ndarray, dict[str, float]]:
@@ -104,16 +108,26 @@ def wrong(checks: dict[str, float]) -> bool:
 def work(config: dict, texts: Texts) -> dict[str, float]:
     """Return one pass's multiply-adds in linear layers and in attention, and the weights it reads; head left out.
 
-    A linear layer of [inputs, outputs] costs inputs x outputs per token; attention 2 x length x width per token
-    (scores, then the weighted sum). Keys are DistilBERT's own or, failing that, BERT's.
+    A linear layer of [inputs, outputs] costs inputs x outputs per token; attention 2 x width per token and token that it
+    looks at (scores, then the weighted sum). Keys are DistilBERT's own or, failing that, BERT's. DeBERTa's products with
+    positions and Longformer's with its one global token are left out.
     """
     layers = config.get("n_layers", config.get("num_hidden_layers"))
     width = config.get("dim", config.get("hidden_size"))
     hidden = config.get("hidden_dim", config.get("intermediate_size"))
-    weights = layers * (4 * width * width + 2 * width * hidden)
+    gated = config["model_type"] == "modernbert"
+    weights = layers * (4 * width * width + (3 if gated else 2) * width * hidden)
+    every = config.get("global_attn_every_n_layers", 1)
+    reach = config.get("attention_window") or config.get("local_attention")
+    looked_at = [
+        min(len(text), reach + 1) if reach and (every == 1 or number % every) else len(text)
+        for text in texts
+        for number in range(layers)
+    ]
+    lengths = [len(text) for text in texts for _ in range(layers)]
     return {
         "linear": weights * sum(map(len, texts)),
-        "attention": layers * sum(2 * len(text) ** 2 * width for text in texts),
+        "attention": sum(2 * width * length * seen for length, seen in zip(lengths, looked_at, strict=True)),
         "weights": weights,
     }
 

@@ -52,9 +52,16 @@ class Sequences(Protocol):
     def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
         """Append at least one id to every row.
 
+        Args:
+            ids: Per row, of any lengths.
+            every: Whether the logits after each id are wanted.
+
         Returns:
             The logits after the last id of each row, [rows, columns]; with `every` the logits after each id, per row an array
             [len(ids[row]), columns]. The arrays are the caller's.
+
+        Raises:
+            TooLongError: A row does not fit.
         """
 
     def step(self, tokens: NDArray[np.int64]) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from edgenlp.decode.generate import generate
 from edgenlp.decode.options import Generation
 from edgenlp.decode.rows import Generated
-from edgenlp.encoder_decoder import Reading
+from edgenlp.language_model import Reading
 from edgenlp.logits import log_softmax
 from edgenlp.tasks.scoring import Scored
 from edgenlp.tasks.sources import Source

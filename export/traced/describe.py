@@ -1,5 +1,6 @@
 """What a traced checkpoint is: its head, its window, the architectures that there are. Knows the config and the table of optimum."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from edgenlp.errors import UnsupportedError
 
 from .. import families
 from ..families import HEADS, TASK_HEADS
-from . import optimum
+from . import led, optimum
 
 __all__ = ["Body", "architectures", "head_of", "source_multiple", "windows_to_try"]
 
@@ -71,11 +72,17 @@ def windows_to_try(config: Mapping[str, object], declared: int | None) -> list[i
 def source_multiple(config: Mapping[str, object]) -> int:
     """What the sources of an encoder that attends in blocks are filled up to a multiple of; 1 of all others.
 
-    LongT5's blocks are `local_radius` + 1 tokens (`LongT5LocalAttention`).
+    LongT5's blocks are `local_radius` + 1 tokens (`LongT5LocalAttention`), those it sums up `global_block_size`
+    (`LongT5TransientGlobalAttention`); LED's are its `attention_window` (`LEDEncoder`, which fills texts up to it too).
     """
+    if config.get("model_type") == "led":
+        return led.source_multiple(config)
     if config.get("model_type") == "longt5":
-        radius = config.get("local_radius")
-        return (radius if isinstance(radius, int) else 127) + 1
+        radius, summed = config.get("local_radius", 127), config.get("global_block_size", 16)
+        local = (radius if isinstance(radius, int) else 127) + 1
+        if config.get("encoder_attention_type") == "transient-global" and isinstance(summed, int):
+            return math.lcm(local, summed)
+        return local
     return 1
 
 

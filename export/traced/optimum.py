@@ -1,6 +1,7 @@
 """PyTorch's side of the road: a checkpoint to the graphs that optimum traces, and to PyTorch's own answers. Knows nothing of bundles.
 
-The one module that imports torch, transformers and optimum, and it does so when it is called. Nothing here opens a socket.
+The one module, beside `led`, that imports torch, transformers and optimum, and it does so when it is called. Nothing here opens a
+socket.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 
 from edgenlp.encode import Window
 from edgenlp.errors import CheckpointError, DependencyError, EdgeNLPError, UnsupportedError
+
+from . import led
 
 __all__ = ["MODELS", "OPSET", "Traced", "supported", "trace"]
 
@@ -44,6 +48,8 @@ _READING = ("hidden-states", "masked-lm", "question-answering", "sequence-classi
 _PLAIN: Mapping[str, tuple[str, ...]] = {
     "xlnet": tuple(head for head in _READING if head != "masked-lm")  # it predicts words in an order of its own
 }
+# Encoder-decoders that it has none of either, to the module that describes them and makes their trace general
+_WRITING: Mapping[str, ModuleType] = {"led": led}
 # What a checkpoint's config is changed to before it is loaded: the forms of these models that do not depend on the length
 _FULL: Mapping[str, Mapping[str, Any]] = {
     "big_bird": {"attention_type": "original_full"},
@@ -79,7 +85,7 @@ def supported() -> dict[str, tuple[str, ...]]:
         _, _, tasks = _packages("listing what can be traced")
         configs = importlib.import_module("optimum.exporters.onnx.config")
         texts = (configs.TextEncoderOnnxConfig, configs.TextDecoderOnnxConfig, configs.TextSeq2SeqOnnxConfig)
-        found: dict[str, tuple[str, ...]] = dict(_PLAIN)
+        found: dict[str, tuple[str, ...]] = {**_PLAIN, **dict.fromkeys(_WRITING, ("seq2seq-lm",))}
         for kind, exporters in tasks.TasksManager._SUPPORTED_MODEL_TYPE.items():
             # a row is a description's class, its task filled in; images and sounds have descriptions of other kinds
             made = {task: getattr(row, "func", row) for task, row in exporters.get("onnx", {}).items()}
@@ -135,7 +141,9 @@ def trace(
             ) from failed
         kind = str(model.config.model_type)
         try:
-            _export(tasks, model, kind, head, out, type_ids=type_ids, multiple=multiple)
+            own = _WRITING.get(kind) if head == "seq2seq-lm" else None
+            with own.blocks_side_by_side(torch) if own else contextlib.nullcontext():
+                _export(tasks, model, kind, head, out, type_ids=type_ids, multiple=multiple)
         except EdgeNLPError:
             raise
         except Exception as error:  # whatever a model's own code, torch or optimum raises
@@ -248,6 +256,8 @@ def _export(tasks: Any, model: Any, kind: str, head: str, out: Path, *, type_ids
     model.config.use_cache = True
     task = MODELS[head][1]
     more: dict[str, Any] = {"sequence_length": multiple * -(-16 // multiple)} if head == "seq2seq-lm" else {}
+    if kind in _WRITING:
+        more["custom_onnx_configs"] = _WRITING[kind].descriptions(model.config)
     convert.onnx_export_from_model(
         model, out, task=task, opset=OPSET, do_validation=False, no_post_process=True, device="cpu", **more
     )

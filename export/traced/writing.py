@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 from onnx import TensorProto, helper
 
-from edgenlp.bundle import Crossing, Growing, Grows
 from edgenlp.errors import UnsupportedError
+from edgenlp.growing.facts import Crossing, Growing, Grows
 
 from .graphs import Traces, referenced, renamed
 from .names import Names

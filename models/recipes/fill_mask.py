@@ -1,6 +1,6 @@
 """The word that is missing: MiniLM with a masked language model's head, tuned on Wikipedia.
 
-    python models/recipes/fill_mask.py DATA OUT --minilm MINILM [--epochs 2]
+    python models/recipes/fill_mask.py DATA OUT --minilm MINILM [--epochs 1]
 
 MiniLM's published weights have no such head. It starts as BERT's: a dense layer (here the identity), GELU, a norm, and the word table
 turned round. A fifth of the tokens is hidden anew each time a paragraph is read; of these 80 % read [MASK], 10 % some other word
@@ -26,7 +26,7 @@ HIDDEN = 0.2
 def main() -> None:
     """Make it."""
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=1)
     options = parser.parse_args()
     seeded(options.seed, options.threads)
     tokenizer = AutoTokenizer.from_pretrained(options.minilm)
@@ -45,7 +45,8 @@ def main() -> None:
     plan = Plan(epochs=options.epochs, batch=16, rate=3e-4, warmup=0.05, dropout=False)
     fit(model, loss, [len(row) for row in rows], plan, run=options.out / "runs" / "fill-mask", seed=options.seed)
     about = "The word behind a mask in English: all-MiniLM-L6-v2 with a head of its own, tuned on Wikipedia."
-    save(model, tokenizer, options.out / "fill-mask", data=options.data, licence="CC-BY-SA-4.0", about=about)
+    folder = options.out / "fill-mask"
+    save(model, tokenizer, folder, data=options.data, licence="CC-BY-SA-4.0", about=about, least=2)
     dev = _rows(tokenizer, options.data / "lm" / "wiki_squad_contexts.dev.txt")[::4]
     first, among = measured(model, tokenizer, dev)
     print(

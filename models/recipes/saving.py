@@ -6,6 +6,7 @@ few of these; a smaller table is a smaller model, and what it answers to English
 
 import copy
 import json
+from collections import Counter
 from pathlib import Path
 
 import tokenizers
@@ -19,7 +20,14 @@ _TEXT = Path("lm", "wiki_squad_contexts.train.txt")
 
 
 def save(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, data: Path, licence: str, about: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    data: Path,
+    licence: str,
+    about: str,
+    least: int = 0,
 ) -> None:
     """Write the checkpoint of a tuned BERT.
 
@@ -30,23 +38,27 @@ def save(
         data: Folder of the data sets; its Wikipedia paragraphs say which foreign signs English uses.
         licence: Of the result, by its SPDX name.
         about: A sentence for the card.
+        least: How often those paragraphs must hold a word for it to be kept; single characters stay, so that all can be spelt.
     """
-    kept = _needed(tokenizer, data / _TEXT)
+    kept = _needed(tokenizer, data / _TEXT, least)
     small, words = _without(model, kept), _renumbered(tokenizer, kept)
     small.save_pretrained(folder)
     words.save_pretrained(folder)
     (folder / "README.md").write_text(f"---\nlicense: {licence.lower()}\n---\n\n{about}\n", encoding="utf-8")
 
 
-def _needed(tokenizer: PreTrainedTokenizerBase, path: Path) -> list[int]:
-    """Numbers of the special tokens, of all words in ASCII, and of the others that occur in a text."""
-    seen = {number for ids in tokenizer(list(paragraphs(path)), verbose=False)["input_ids"] for number in ids}
-    seen.update(tokenizer.all_special_ids)
-    return sorted(
-        number
-        for word, number in tokenizer.get_vocab().items()
-        if number in seen or (word.isascii() and not word.startswith("[unused"))
-    )
+def _needed(tokenizer: PreTrainedTokenizerBase, path: Path, least: int) -> list[int]:
+    """Numbers of the special tokens, of the words in ASCII, and of the others that occur in a text."""
+    rows = tokenizer(list(paragraphs(path)), verbose=False)["input_ids"]
+    seen = Counter(number for ids in rows for number in ids)
+    special = set(tokenizer.all_special_ids)
+
+    def wanted(word: str, number: int) -> bool:
+        if not word.isascii():
+            return seen[number] >= max(1, least)
+        return not word.startswith("[unused") and (seen[number] >= least or len(word.removeprefix("##")) == 1)
+
+    return sorted(number for word, number in tokenizer.get_vocab().items() if number in special or wanted(word, number))
 
 
 def _without(model: PreTrainedModel, kept: list[int]) -> PreTrainedModel:

@@ -133,7 +133,7 @@ def main() -> None:
     both = model.examples([*tldrs, *map(_nearest, train)], LONGEST)
     best = None
     for name, examples, rate in (("both", both, 2e-4), ("tldr", model.examples(tldrs, LONGEST), 1e-4)):
-        plan = Plan(epochs=2, batch=16, rate=rate, every=100)
+        plan = Plan(epochs=1, batch=16, rate=rate, every=50)
         model.tune(examples, plan, run=runs / f"summarization-{name}", seed=seed)
         for model.penalty in PENALTIES:
             value = _worth(model, chosen)

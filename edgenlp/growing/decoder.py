@@ -5,18 +5,18 @@ as inputs and gives it back, longer, as outputs. Rows of unequal lengths share a
 ends where the new ids begin, and their new ids begin there. So every row stands without a gap, and no query sees nothing at all.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenlp.bundle import Crossing, Growing, Grows
 from edgenlp.encode import plan
-from edgenlp.errors import BundleError, InputError, TooLongError
-from edgenlp.growing_past import Past, Spec
-from edgenlp.session import Binding, LogSoftmax, Session, Tensor
+from edgenlp.errors import BundleError
+from edgenlp.growing.facts import Crossing, Growing, Grows
+from edgenlp.growing.past import Past, Spec
+from edgenlp.language_model import DecoderGraph, DecoderRows
+from edgenlp.session import Binding, Session, Tensor
 
 __all__ = ["GrowingDecoder", "GrowingGraph", "GrowingRows", "spec"]
 
@@ -29,7 +29,7 @@ _AGAIN = "export the bundle again"
 _LOGITS = 1 << 24
 
 
-class GrowingGraph:
+class GrowingGraph(DecoderGraph):
     """What a traced decoder's graph says of itself.
 
     Args:
@@ -40,17 +40,13 @@ class GrowingGraph:
 
     Attributes:
         specs: Of keys and values.
-        columns: Of the logits.
-        hidden_width: Width of the hidden states, None where the graph gives none.
 
     Raises:
         BundleError: The graph has not the inputs and outputs that the facts name, or others beside.
     """
 
     def __init__(self, session: Session, facts: Growing, *, longest: int, tokens: int) -> None:
-        self.session = session
         self.facts = facts
-        self.longest = longest
         self.tokens = tokens
         known = {facts.ids, facts.mask, facts.positions, facts.cache_positions, facts.source_mask}
         known |= {item.past for item in facts.caches} | {item.taken for item in facts.crossings}
@@ -62,33 +58,18 @@ class GrowingGraph:
         if missing := [name for name in given if name not in session.outputs]:
             raise BundleError(f"the graph has no output {missing[0]!r}, which edgenlp.json names; {_AGAIN}")
         self.specs = [spec(item, session.inputs[item.past], session.outputs[item.present]) for item in facts.caches]
-        self.columns = _last(session.outputs[facts.logits])
-        self.hidden_width = _last(session.outputs[facts.hidden]) if facts.hidden else None
+        columns = _last(session.outputs[facts.logits])
+        hidden_width = _last(session.outputs[facts.hidden]) if facts.hidden else None
+        super().__init__(session, longest=longest, columns=columns, hidden_width=hidden_width)
 
-    @functools.cached_property
-    def log_softmax(self) -> Session:
-        """What turns logits into log-probabilities, made when it is first needed."""
-        return LogSoftmax.like(self.session)
-
-    def past(self, rows: int, capacity: int | None, *, most: int | None, hidden: bool) -> Past:
-        """An empty one; see `start` of the models.
-
-        Raises:
-            TooLongError: The capacity is beyond the window.
-            BundleError: Hidden states are wanted, and the graph gives none.
-        """
-        if hidden and self.hidden_width is None:
-            raise BundleError(
-                "the graph gives no hidden states, which contrastive search compares; leave out penalty_alpha"
-            )
-        size = self.longest if capacity is None else capacity
-        if size > self.longest:
-            raise TooLongError(f"{size} tokens are asked for, the model's window is {self.longest}")
-        return Past(self.specs, rows, max(rows, most or 0), max(1, size))
+    def cache(self, rows: int, capacity: int | None, *, most: int | None, hidden: bool) -> Past:
+        """An empty one; see `edgenlp.language_model.CausalLM.start`."""
+        remedy = "leave out penalty_alpha"
+        return Past(self.specs, rows, *self.bounds(rows, capacity, most=most, hidden=hidden, remedy=remedy))
 
 
 class GrowingDecoder(GrowingGraph):
-    """A traced decoder-only graph; many batches may be under way in it at once.
+    """A traced decoder-only graph (`edgenlp.language_model.CausalLM`).
 
     Args:
         session: The graph.
@@ -104,66 +85,19 @@ class GrowingDecoder(GrowingGraph):
     def start(
         self, rows: int, capacity: int | None = None, *, most: int | None = None, hidden: bool = False
     ) -> "GrowingRows":
-        """Begin a batch of empty sequences.
-
-        Args:
-            rows: How many.
-            capacity: Most tokens of each; None for the window.
-            most: Most rows that `select` may make of them.
-            hidden: Whether `hidden` is kept.
-
-        Raises:
-            TooLongError: The capacity is beyond the window.
-            BundleError: Hidden states are wanted, and the graph gives none.
-        """
-        return GrowingRows(self, self.past(rows, capacity, most=most, hidden=hidden), hidden=hidden)
+        """Begin a batch of empty sequences; see `edgenlp.language_model.CausalLM`."""
+        return GrowingRows(self, self.cache(rows, capacity, most=most, hidden=hidden), hidden=hidden)
 
 
-class GrowingRows:
-    """A batch of rows under way in a traced graph (`edgenlp.decode.rows.Sequences`).
+class GrowingRows(DecoderRows[GrowingGraph, Past]):
+    """A batch of rows under way in a traced graph (`edgenlp.decode.rows.Sequences`); arguments are those of `DecoderRows`."""
 
-    Args:
-        graph: What takes them.
-        past: Where they are held: empty, or with what a conversation left.
-        hidden: Whether hidden states are kept.
-    """
-
-    def __init__(self, graph: GrowingGraph, past: Past, *, hidden: bool) -> None:
-        self.cache = past
-        self.hidden: list[Floats] = []
-        self._graph = graph
-        self._hidden_width = graph.hidden_width if hidden else None
+    def __init__(self, graph: GrowingGraph, cache: Past, *, hidden: bool) -> None:
+        super().__init__(graph, cache, hidden=hidden)
         self._logits: Floats | None = None
-        self._log_softmax: LogSoftmax | None = None
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """[rows] tokens that each row has read."""
-        return self.cache.lengths
-
-    @property
-    def capacity(self) -> int:
-        """Most tokens of a row."""
-        return self.cache.capacity
-
-    @property
-    def columns(self) -> int:
-        """Columns of the logits."""
-        return self._graph.columns
 
     def read(self, ids: Sequence[Sequence[int]], *, every: bool = False) -> Any:
-        """Append at least one id to every row, in runs of a bounded number of tokens.
-
-        Args:
-            ids: Per row, of any lengths.
-            every: Whether the logits after each id are wanted.
-
-        Returns:
-            Logits [rows, columns] after the last id of each row, or with `every` per row [ids, columns].
-
-        Raises:
-            TooLongError: A row does not fit.
-        """
+        """Append at least one id to every row, in runs of a bounded number of tokens; see `edgenlp.decode.rows.Sequences`."""
         counts = np.array([len(item) for item in ids])
         self._check(counts)
         given = [np.asarray(item, np.int64) for item in ids]
@@ -211,30 +145,9 @@ class GrowingRows:
             self.hidden = hidden
         return buffer[:, 0]
 
-    def log_softmax(self, logits: Floats) -> Floats:
-        """Log-probabilities of logits [rows, columns], in a buffer that the next call writes over."""
-        if self._log_softmax is None:
-            self._log_softmax = LogSoftmax(self._graph.log_softmax)
-        return self._log_softmax(logits)
-
-    def select(self, parents: Sequence[int] | Integers) -> None:
-        """Row i goes on as a copy of row parents[i]; rows that nobody names are gone."""
-        self.cache.select(parents)
-
-    def rewind(self, lengths: Sequence[int] | Integers) -> None:
-        """Forget all but the first lengths[row] tokens of each row."""
-        self.cache.rewind(lengths)
-
     def _more(self, rows: Integers) -> Mapping[str, Array]:
         """Inputs of these rows beside those of every run."""
         return {}
-
-    def _check(self, counts: NDArray[np.int64]) -> None:
-        """Refuse numbers of ids [rows] that cannot be appended."""
-        if len(counts) != self.cache.rows or not len(counts) or counts.min() < 1:
-            raise InputError(f"{self.cache.rows} rows need at least one id each, found {counts.tolist()}")
-        if (most := int((self.lengths + counts).max())) > self.capacity:
-            raise TooLongError(f"a row of {most} tokens does not fit the cache of {self.capacity}; start with more")
 
     def _groups(self, counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Rows that are run together; every row is in one group."""
