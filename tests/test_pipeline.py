@@ -207,5 +207,16 @@ def test_the_default_models_answer() -> None:
         vector = similarity.encode("How old are you?")
     assert vector.shape == (384,)
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+    with edgenlp.pipeline("fill-mask") as fill:
+        answers = fill("Paris is the [MASK] of France.")
+        assert [answer["token_str"] for answer in answers[:2]] == ["city", "capital"]
+    with edgenlp.pipeline("zero-shot-classification") as classify:
+        answer = classify("Preheat the oven and mix flour with sugar.", ["technology", "sports", "cooking"])
+        assert answer["labels"][0] == "cooking"
+        assert answer["scores"][0] > 0.8
+    with edgenlp.pipeline("text-generation") as write:
+        (answer,) = write("The city of London", do_sample=False, min_new_tokens=8, max_new_tokens=16)
+        assert answer["generated_text"].startswith("The city of London")
+        assert len(answer["generated_text"].split()) > 8
     with pytest.raises(EdgeNLPError, match="no default model"):
-        edgenlp.pipeline("fill-mask")
+        edgenlp.pipeline("translation")
