@@ -28,10 +28,7 @@ def prepare_encoder(checkpoint: Path, out: Path, options: dict[str, str]) -> Non
     from optimum.onnxruntime import ORTModelForSequenceClassification, ORTQuantizer
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
-    try:
-        model = ORTModelForSequenceClassification.from_pretrained(checkpoint, export=True)
-    except ValueError as error:  # of another kind than this one, it is not of an architecture that is not there
-        raise NotImplementedError(" ".join(str(error).split())) from error
+    model = ORTModelForSequenceClassification.from_pretrained(checkpoint, export=True)
     if options["precision"] == "fp32":
         model.save_pretrained(out)
         return
