@@ -19,7 +19,7 @@ from .families.longformer_parts import LongEncoder
 from .families.modernbert_parts import ModernBertEncoder
 from .generation import read_generation, read_task_options
 from .graph import Graph, Weights
-from .quantize import SCHEMES, Policy, parse_keep
+from .quantize import BLOCKS, SCHEMES, Policy, parse_keep
 from .rehearse import rehearse
 from .sample import LINES, read_lines, sample_ids, sample_pairs, split_pairs
 
@@ -110,6 +110,7 @@ def make_plan(
     task: str | None,
     precision: str,
     keep: Sequence[str],
+    block: int | None,
     cache: str,
     prompt: str | None,
     head: str | None,
@@ -128,8 +129,14 @@ def make_plan(
     for what, name in (("prompt", prompt), ("head", head)):
         if name is not None and name not in SCHEMES:
             raise UnsupportedError(f"no {what} precision {name!r}; there are {', '.join(SCHEMES)}")
-    policy = Policy(reading, parse_keep(list(keep)))
+    policy = Policy(reading, parse_keep(list(keep)), block=block)
     named = (writing, prompt or writing, *(name for _, name in policy.keep))
+    if block is not None and block not in BLOCKS:
+        raise UnsupportedError(f"no block size {block!r}; there are {', '.join(map(str, BLOCKS))}")
+    if block is not None and not any(SCHEMES[name].matrix == "blocks" for name in (reading, head or writing, *named)):
+        raise UnsupportedError(
+            "a block size is for int4 and int8-block, and nothing here is held in them; leave it out, or ask for one of them"
+        )
     if calibration is not None and not any(SCHEMES[name].bits == 4 for name in named):
         raise UnsupportedError("calibration is for int4, and nothing here is held in it; leave it out, or ask for int4")
     lines = LINES if calibration is None else read_lines(Path(calibration))
@@ -281,6 +288,7 @@ _REHEARSAL = make_plan(
     task=None,
     precision="int8",
     keep=(),
+    block=None,
     cache="fp32",
     prompt=None,
     head=None,

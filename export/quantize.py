@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from edgenlp.errors import ExportError, UnsupportedError
 
-__all__ = ["SCHEMES", "Blocks", "Policy", "Scheme", "block_size", "parse_keep", "quantize_blocks", "quantize_channels"]
+__all__ = [
+    "BLOCKS",
+    "SCHEMES",
+    "Blocks",
+    "Policy",
+    "Scheme",
+    "block_size",
+    "parse_keep",
+    "quantize_blocks",
+    "quantize_channels",
+]
 
 Floats = NDArray[np.float32]
 _DAMPING = 0.05  # share of the mean moment that is added to each: what a text does not show is not known to be nothing
@@ -57,6 +67,8 @@ SCHEMES: Mapping[str, Scheme] = {
     "int4": Scheme("blocks", "blocks", 4, 32, 128, 4, 32, tolerance=0.5),
 }
 
+BLOCKS = (16, 32, 64, 128, 256)  # that `MatMulNBits` and `GatherBlockQuantized` both take
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -68,16 +80,24 @@ class Policy:
         matrices: Name of the scheme of linear layers, where it is another than that of tables.
         beside: Whether several rows are read side by side, for which the products of "channels" are two to four times as fast as those
             of "blocks": tables are then held like matrices, where these are "channels".
+        block: Weights that share a scale in "blocks", in place of each scheme's own number.
     """
 
     precision: str
     keep: tuple[tuple[str, str], ...] = ()
     matrices: str | None = None
     beside: bool = False
+    block: int | None = None
     used: set[str] = field(default_factory=set, compare=False)
 
     def __call__(self, tensor: str, *, exact: bool = False) -> Scheme:
         """The scheme of the tensor of this name; "fp32" where it is to be `exact` and no pattern says otherwise."""
+        scheme = self._named(tensor, exact)
+        if self.block is None or scheme.matrix != "blocks":
+            return scheme
+        return replace(scheme, block=self.block, calibrated_block=self.block, table_block=self.block)
+
+    def _named(self, tensor: str, exact: bool) -> Scheme:
         for pattern, precision in self.keep:
             if fnmatchcase(tensor, pattern):
                 self.used.add(pattern)

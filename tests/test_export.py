@@ -19,6 +19,7 @@ from seq2seq_checkpoints import SEQ2SEQ
 
 import edgenlp
 from edgenlp import CheckpointError, ExportError, UnsupportedError, VerificationError
+from edgenlp.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,9 @@ def test_kept_tensors_are_held_as_asked(checkpoint: Path, tmp_path: Path) -> Non
         ({"task": "translation"}, UnsupportedError, "is an encoder and cannot write"),
         ({"precision": "encoder=int8,decoder=int4"}, UnsupportedError, "only an encoder-decoder"),
         ({"precision": "encoder=int8"}, UnsupportedError, "name one, or both as in encoder=int8,decoder=int4"),
+        ({"block": 64}, UnsupportedError, "a block size is for int4 and int8-block, and nothing here is held in them"),
+        ({"precision": "int4", "block": 0}, UnsupportedError, "no block size 0; there are 16, 32, 64, 128, 256"),
+        ({"precision": "int4", "block": "64"}, UnsupportedError, "no block size '64'"),
         ({"task": "question-answering"}, CheckpointError, "question-answering head needs"),
         ({"tolerance": 0.0}, VerificationError, "--tolerance"),
     ],
@@ -134,6 +138,31 @@ def test_a_wrong_wish_is_refused(
     with pytest.raises(error, match=message):
         edgenlp_export.export(checkpoint, tmp_path / "bundle", **options)
     assert entries(tmp_path) == []
+
+
+def blocks_of(bundle: edgenlp.Bundle) -> set[int]:
+    """Weights that share a scale, of all products and tables in blocks."""
+    nodes = onnx.load(bundle.folder / "model.onnx", load_external_data=False).graph.node
+    return {fact.i for node in nodes for fact in node.attribute if fact.name == "block_size"}
+
+
+@pytest.mark.parametrize("precision", ["int4", "int8-block"])
+def test_larger_blocks_make_a_smaller_bundle(precision: str, checkpoint: Path, tmp_path: Path) -> None:
+    made = [
+        edgenlp_export.export(checkpoint, tmp_path / str(block), precision=precision, block=block)
+        for block in (16, None, 256)
+    ]
+    assert blocks_of(made[0]) == {16}
+    assert made[0].size > made[1].size >= made[2].size
+    assert max(blocks_of(made[2])) > 16
+
+
+def test_block_size_of_the_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["export", str(checkpoint), str(tmp_path / "bundle"), "--keep", "int4=*word_emb*", "--block-size"]
+    assert main([*asked, "16"]) == 0
+    assert 16 in blocks_of(edgenlp.open_bundle(tmp_path / "bundle"))
+    assert main([*asked, "48", "--force"]) == 1
+    assert "no block size 48; there are 16, 32, 64, 128, 256" in capsys.readouterr().err
 
 
 def test_a_head_can_be_left_out(checkpoint: Path, tmp_path: Path) -> None:

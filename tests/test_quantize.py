@@ -69,6 +69,17 @@ def test_the_first_pattern_that_matches_counts() -> None:
     assert policy("a.head", exact=True).matrix == "float32"
 
 
+def test_a_block_size_is_of_blocks_alone() -> None:
+    policy = Policy("int8", parse_keep(["int4=*layer*"]), block=64)
+    assert (policy("a.layer.1").block, policy("a.layer.1").calibrated_block, policy("a.layer.1").table_block) == (
+        64,
+        64,
+        64,
+    )
+    assert policy("a.head") == Policy("int8")("a.head")
+    assert policy("a.head", exact=True) == Policy("fp32")("a.head")
+
+
 def test_fitting_to_inputs_makes_their_products_nearer() -> None:
     random = np.random.RandomState(1)
     inputs = random.standard_normal((400, 12)) @ random.standard_normal((12, 96)) + 0.1 * random.standard_normal(

@@ -114,6 +114,7 @@ def _export(args: argparse.Namespace) -> None:
             task=args.task,
             precision=args.precision,
             keep=tuple(args.keep),
+            block=args.block,
             cache=args.cache,
             prompt=args.prompt,
             head=args.head,

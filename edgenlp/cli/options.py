@@ -165,6 +165,14 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         help="hold tensors whose names match at another precision; the first match wins",
     )
     parser.add_argument(
+        "--block-size",
+        dest="block",
+        type=int,
+        metavar="N",
+        help="weights that share a scale in int4 and int8-block, 16 to 256: more are smaller, fewer more exact (default: 32 in"
+        " int4, 128 where it is fitted to text, 64 in int8-block)",
+    )
+    parser.add_argument(
         "--cache",
         default="fp32",
         metavar="PRECISION",
