@@ -5,6 +5,7 @@ A classifier is BERT's: the first token's state, a dense layer with tanh, and th
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,9 +83,9 @@ class Classifier:
             found[members] = self.logits([rows[number] for number in members]).numpy()
         return found
 
-    def save(self, folder: Path, *, data: Path, licence: str, about: str) -> None:
+    def save(self, folder: Path, **said: Any) -> None:
         """Write the checkpoint; see `saving.save`."""
-        save(self.model, self.tokenizer, folder, data=data, licence=licence, about=about)
+        save(self.model, self.tokenizer, folder, **said)
 
 
 def new_classifier(source: Path, labels: Sequence[str], *, longest: int) -> Classifier:

@@ -60,7 +60,7 @@ def main() -> None:
             flush=True,
         )
     about = "Whether one English text follows from another: all-MiniLM-L6-v2, tuned on SNLI, SQuAD and movie reviews."
-    model.save(options.out / "nli", data=options.data, licence="CC-BY-SA-4.0", about=about)
+    model.save(options.out / "nli", data=options.data, licence="CC-BY-SA-4.0", about=about, least=8)
 
 
 def _statements(path: Path, order: np.random.Generator) -> list[tuple[str, str, str]]:

@@ -48,7 +48,7 @@ def main() -> None:
     fit(model, loss, [len(row["input_ids"]) for row in rows], plan, run=options.out / "runs" / "qa", seed=options.seed)
     about = "Answers to questions within an English text: all-MiniLM-L6-v2, tuned on SQuAD v1.1."
     folder = options.out / "question-answering"
-    save(model, tokenizer, folder, data=options.data, licence="CC-BY-SA-4.0", about=about)
+    save(model, tokenizer, folder, data=options.data, licence="CC-BY-SA-4.0", about=about, least=12)
     dev = questions(options.data / "squad" / "dev-v1.1.jsonl")[::10]
     exact, overlap = measured(answers(model, tokenizer, dev), dev)
     print(f"question-answering: {exact:.2f} EM, {overlap:.2f} F1 of every tenth question of SQuAD dev", flush=True)

@@ -15,6 +15,7 @@ import numpy as np
 import tokenizers
 import torch
 from corpora import paragraphs
+from saving import card
 from training import Plan, arguments, fit, seeded
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -65,8 +66,7 @@ def main() -> None:
     )
     model.save_pretrained(options.out / "text-generation")
     tokenizer.save_pretrained(options.out / "text-generation")
-    card = "---\nlicense: cc-by-sa-4.0\n---\n\nA small Llama that writes English, trained on Wikipedia.\n"
-    (options.out / "text-generation" / "README.md").write_text(card, encoding="utf-8")
+    card(options.out / "text-generation", "CC-BY-SA-4.0", "A small Llama that writes English, trained on Wikipedia.")
     perplexity, bits = measured(model, tokenizer, dev)
     print(
         f"text-generation: perplexity {perplexity:.2f} a token, {bits:.3f} bits a byte of the dev articles", flush=True

@@ -10,11 +10,9 @@ be kept busy. `copying` gives it a first version, by least squares and in second
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from transformers import (
-    AutoModel,
     BartConfig,
     BartForConditionalGeneration,
     BertModel,
@@ -39,17 +37,16 @@ _PARTS = (
 
 
 def bart_of(
-    source: Path, tokenizer: PreTrainedTokenizerBase, *, reads: Sequence[int], writes: Sequence[int]
+    bert: BertModel, tokenizer: PreTrainedTokenizerBase, *, reads: Sequence[int], writes: Sequence[int]
 ) -> BartForConditionalGeneration:
     """BART with a BERT encoder's weights.
 
     Args:
-        source: Folder of the encoder's checkpoint.
+        bert: The encoder.
         tokenizer: Its own.
         reads: Which of its layers are the encoder's.
         writes: Which of them are, with a cross-attention more that adds nothing yet, the decoder's.
     """
-    bert = AutoModel.from_pretrained(source)
     said = bert.config
     heads, inner = said.num_attention_heads, said.intermediate_size
     model = BartForConditionalGeneration(
