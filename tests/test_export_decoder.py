@@ -46,6 +46,12 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_decoder(tmp_path_factory.mktemp("llama") / "checkpoint", **LLAMA)
 
 
+@pytest.fixture(scope="module")
+def wide_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = {**(LLAMA.get("config") or {}), **WIDE}
+    return write_decoder(tmp_path_factory.mktemp("wide") / "source", **{**LLAMA, "config": config})
+
+
 @pytest.mark.parametrize(
     ("options", "body", "head"),
     [
@@ -55,9 +61,10 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"precision": "int4", "head": "int4"}, 4, 4),
     ],
 )
-def test_a_bundle_is_as_small_as_its_bits(options: dict[str, Any], body: int, head: int, tmp_path: Path) -> None:
-    source = write_decoder(tmp_path / "source", **{**LLAMA, "config": {**(LLAMA.get("config") or {}), **WIDE}})
-    bundle = edgenlp_export.export(source, tmp_path / "bundle", tolerance=float("inf"), **options)
+def test_a_bundle_is_as_small_as_its_bits(
+    options: dict[str, Any], body: int, head: int, wide_llama: Path, tmp_path: Path
+) -> None:
+    bundle = edgenlp_export.export(wide_llama, tmp_path / "bundle", tolerance=float("inf"), **options)
     tables = 512 * 384
     bound = ((bundle.source.parameters - tables) * body + tables * head) / 8
     places = {
@@ -182,10 +189,19 @@ def test_calibration_is_repeatable_and_matters(llama: Path, tmp_path: Path) -> N
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_int8_block_writes_the_same_in_any_batch(tmp_path: Path) -> None:
+def test_a_block_size_is_also_that_of_layers_fitted_to_text(wide_llama: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for block in (None, 32):
+        edgenlp_export.export(wide_llama, tmp_path / f"{block}", precision="int4", block=block, tolerance=float("inf"))
+        nodes = [node for node in graph_of(tmp_path / f"{block}").node if node.op_type == "MatMulNBits"]
+        sizes[block] = {fact.i for node in nodes for fact in node.attribute if fact.name == "block_size"}
+    assert sizes[32] == {32}
+    assert max(sizes[None]) > 32
+
+
+def test_int8_block_writes_the_same_in_any_batch(wide_llama: Path, tmp_path: Path) -> None:
     """To the last bit, which no other quantized precision promises."""
-    source = write_decoder(tmp_path / "source", **{**LLAMA, "config": {**(LLAMA.get("config") or {}), **WIDE}})
-    edgenlp_export.export(source, tmp_path / "bundle", precision="int8-block")
+    edgenlp_export.export(wide_llama, tmp_path / "bundle", precision="int8-block")
     decoder = open_model(tmp_path / "bundle", threads=2).decoder
     prompts = [[5 + (7 * place + 3 * row) % 300 for place in range(length)] for row, length in enumerate((9, 12, 11))]
     batch = decoder.start(3, 32)

@@ -71,11 +71,8 @@ def test_the_first_pattern_that_matches_counts() -> None:
 
 def test_a_block_size_is_of_blocks_alone() -> None:
     policy = Policy("int8", parse_keep(["int4=*layer*"]), block=64)
-    assert (policy("a.layer.1").block, policy("a.layer.1").calibrated_block, policy("a.layer.1").table_block) == (
-        64,
-        64,
-        64,
-    )
+    found = policy("a.layer.1")
+    assert {found.block, found.calibrated_block, found.table_block} == {64}
     assert policy("a.head") == Policy("int8")("a.head")
     assert policy("a.head", exact=True) == Policy("fp32")("a.head")
 
